@@ -1,0 +1,135 @@
+import { stat } from "node:fs/promises";
+import { dirname, extname } from "node:path";
+import { inspect } from "node:util";
+import type sharp from "sharp";
+import { LatentDiffusionError } from "./errors.js";
+import { raiseIo, replaceFile, writeWhole } from "./pretrained/atomic-file.js";
+import { checkInteger, checkOneOf, checkOptions, checkString, unexpected } from "./validate.js";
+
+/** The file formats that images are written in, with sharp's options for each. */
+export interface ImageFormatOptions {
+  png: sharp.PngOptions;
+  jpeg: sharp.JpegOptions;
+  webp: sharp.WebpOptions;
+  avif: sharp.AvifOptions;
+  tiff: sharp.TiffOptions;
+  gif: sharp.GifOptions;
+}
+
+export type ImageFormat = keyof ImageFormatOptions;
+
+const FORMATS: readonly ImageFormat[] = ["png", "jpeg", "webp", "avif", "tiff", "gif"];
+
+const EXTENSIONS: ReadonlyMap<string, ImageFormat> = new Map([
+  [".png", "png"], [".jpg", "jpeg"], [".jpeg", "jpeg"], [".webp", "webp"], [".avif", "avif"], [".tif", "tiff"], [".tiff", "tiff"], [".gif", "gif"],
+]);
+
+/** Grey, RGB, RGBA. */
+export type ImageChannels = 1 | 3 | 4;
+
+/** The size of an image. */
+export interface ImageSize {
+  readonly width: number;
+  readonly height: number;
+  /** Default 3. */
+  readonly channels?: ImageChannels;
+}
+
+/**
+ * A picture in memory: rows from the top, each pixel's channels side by side, 8 bits each.
+ * @see PIL.Image
+ */
+export class Image {
+  readonly width: number;
+  readonly height: number;
+  /** 1: grey, 3: RGB, 4: RGBA. */
+  readonly channels: ImageChannels;
+  /** uint8 `[height, width, channels]`, row-major. */
+  readonly data: Uint8Array;
+
+  private constructor(data: Uint8Array, width: number, height: number, channels: ImageChannels) {
+    this.data = data;
+    this.width = width;
+    this.height = height;
+    this.channels = channels;
+    // The size must go on describing the data; the pixels themselves may be painted on.
+    Object.freeze(this);
+  }
+
+  /**
+   * Make an image of pixels.
+   * @param data uint8 `[height, width, channels]`, row-major; kept, not copied
+   * @throws InvalidArgumentError if the data do not fit the size
+   * @see PIL.Image.frombytes
+   */
+  static from(data: Uint8Array | Uint8ClampedArray, size: ImageSize): Image {
+    if (!(data instanceof Uint8Array || data instanceof Uint8ClampedArray)) throw unexpected("a Uint8Array", "data", data);
+    if (size === undefined) throw unexpected("{ width, height }", "size", size);
+    const { width, height, channels = 3 } = checkOptions(size, ["width", "height", "channels"], "Image.from");
+    checkInteger(width, "width", 1);
+    checkInteger(height, "height", 1);
+    checkOneOf(String(channels), "channels", ["1", "3", "4"]);
+    const expected = Number(width) * Number(height) * channels;
+    if (data.length !== expected) throw unexpected(`${expected} values (${height} x ${width} x ${channels})`, "data", data);
+    const bytes = data instanceof Uint8Array ? data : new Uint8Array(data.buffer, data.byteOffset, data.length);
+    return new Image(bytes, Number(width), Number(height), channels);
+  }
+
+  /**
+   * Hand the pixels to sharp, for resizing, compositing and the like.
+   * @throws LatentDiffusionError `ERR_IO` if sharp is not installed for this platform
+   * @see https://sharp.pixelplumbing.com
+   */
+  toSharp(): sharp.Sharp {
+    const { width, height, channels } = this;
+    const picture = loadSharp()(this.data, { raw: { width, height, channels } });
+    // sharp would write grey as RGB.
+    return channels === 1 ? picture.toColourspace("b-w") : picture;
+  }
+
+  /**
+   * Encode as a file's bytes.
+   * @param options sharp's for the format, such as `{ quality: 90 }`
+   * @throws InvalidArgumentError for an unknown format; LatentDiffusionError `ERR_IO`
+   */
+  async toBuffer<Format extends ImageFormat>(format: Format = "png" as Format, options?: ImageFormatOptions[Format]): Promise<Buffer> {
+    checkOneOf(format, "format", FORMATS);
+    return this.toSharp().toFormat(format, options).toBuffer();
+  }
+
+  /**
+   * Write a file in the format that its extension names; the name stands for a whole picture at any time.
+   * @param path ends in .png, .jpg, .jpeg, .webp, .avif, .tif, .tiff or .gif; its folder exists
+   * @param options sharp's for the format
+   * @throws InvalidArgumentError for another extension; LatentDiffusionError `ERR_IO`
+   * @see PIL.Image.Image.save
+   */
+  async save(path: string, options?: ImageFormatOptions[ImageFormat]): Promise<void> {
+    const format = EXTENSIONS.get(extname(checkString(path, "path")).toLowerCase());
+    if (!format) throw unexpected(`a path that ends in ${[...EXTENSIONS.keys()].join(", ")}`, "path", path);
+    const encoded = await this.toBuffer(format, options);
+    const folder = await stat(dirname(path)).catch(raiseIo(`Cannot write ${path}: its folder cannot be opened`));
+    if (!folder.isDirectory()) throw new LatentDiffusionError("ERR_IO", `Cannot write ${path}: ${dirname(path)} is not a folder`);
+    await replaceFile(path, (temporary) => writeWhole(temporary, encoded));
+  }
+
+  [inspect.custom](): string {
+    return `Image(${this.width} x ${this.height}, ${{ 1: "grey", 3: "RGB", 4: "RGBA" }[this.channels]})`;
+  }
+}
+
+let loaded: typeof sharp | undefined;
+
+/** Load sharp on first use: it opens a library of 20 MB that a caller of tensors or arrays never needs. */
+function loadSharp(): typeof sharp {
+  try {
+    loaded ??= require("sharp") as typeof sharp;
+    return loaded;
+  } catch (cause) {
+    throw new LatentDiffusionError(
+      "ERR_IO",
+      "Writing pictures needs the package sharp, which could not be loaded (npm install sharp); image.data has the pixels without it",
+      { cause },
+    );
+  }
+}
