@@ -1,0 +1,59 @@
+/**
+ * Every error of this package carries a stable `code`; messages may improve between versions, codes do not.
+ * @see docs/errors.md
+ */
+export type ErrorCode =
+  | "ERR_ABORTED"
+  | "ERR_ADDON_NOT_FOUND"
+  | "ERR_CHECKPOINT_INVALID"
+  | "ERR_CHECKPOINT_NOT_FOUND"
+  | "ERR_CONFIG_UNSUPPORTED"
+  | "ERR_DEVICE_UNAVAILABLE"
+  | "ERR_DISPOSED"
+  | "ERR_INTERNAL"
+  | "ERR_INVALID_ARGUMENT"
+  | "ERR_INVALID_STATE"
+  | "ERR_IO"
+  | "ERR_LIBTORCH_NOT_FOUND"
+  | "ERR_LIBTORCH_UNSUPPORTED"
+  | "ERR_OUT_OF_MEMORY"
+  | "ERR_TORCH"
+  | "ERR_TORCHSCRIPT_INVALID"
+  | "ERR_TORCHSCRIPT_UNTRUSTED";
+
+/** An error of this package that is not the fault of one argument's type or range. */
+export class LatentDiffusionError extends Error {
+  readonly code: ErrorCode;
+
+  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = "LatentDiffusionError";
+    this.code = code;
+  }
+}
+
+/** A wrong type, range or spelling of an argument or option; thrown before any work is done. */
+export class InvalidArgumentError extends TypeError {
+  readonly code = "ERR_INVALID_ARGUMENT";
+
+  constructor(message: string) {
+    super(message);
+    // A TypeError to everyone who checks, under the name that Node gives such errors.
+    this.name = "TypeError";
+  }
+}
+
+/** The rejection of an operation that its `AbortSignal` stopped; `cause` is the signal's reason. */
+export class AbortError extends Error {
+  readonly code = "ERR_ABORTED";
+
+  constructor(reason?: unknown) {
+    super("The operation was aborted", { cause: reason });
+    this.name = "AbortError";
+  }
+}
+
+/** Throw {@link AbortError} if the signal has been aborted. */
+export function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw new AbortError(signal.reason);
+}

@@ -1,0 +1,41 @@
+// One Node environment (the main thread or a worker): where finished jobs are answered.
+#pragma once
+
+#include <napi.h>
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+
+namespace latent_diffusion {
+
+class Environment : public std::enable_shared_from_this<Environment> {
+ public:
+  using Answer = std::function<void(Napi::Env)>;
+
+  // Thread: JavaScript. Made when the addon is loaded into the environment, closed by its cleanup hook.
+  static void Create(Napi::Env env);
+  static std::shared_ptr<Environment> Of(Napi::Env env);
+
+  // Thread: JavaScript. Keeps the event loop alive until the answer was delivered.
+  void Expect(Napi::Env env);
+
+  // Thread: any. Runs `answer` on the JavaScript thread, or drops it if the environment is gone.
+  void Deliver(Answer answer);
+
+  // Thread: any. Whether the environment is closing: its queued jobs are dropped.
+  bool closed() const { return closed_.load(std::memory_order_acquire); }
+
+ private:
+  void Open(Napi::Env env);
+  void Close();
+  static void CallJavaScript(napi_env env, napi_value callback, void* context, void* data);
+
+  std::mutex mutex_;
+  napi_threadsafe_function function_ = nullptr;  // guarded by mutex_; null once closed
+  std::atomic<bool> closed_{false};
+  int pending_ = 0;  // JavaScript thread only
+};
+
+}  // namespace latent_diffusion

@@ -1,0 +1,29 @@
+// Errors that carry one of the package's stable codes, and the translation of everything LibTorch throws.
+// Thread: any; only ToJavaScript touches an environment.
+#pragma once
+
+#include <exception>
+#include <stdexcept>
+#include <string>
+
+#include "checkpoint/coded_error.h"
+
+namespace Napi {
+class Env;
+class Error;
+}  // namespace Napi
+
+namespace latent_diffusion {
+
+struct ErrorInfo {
+  std::string code;
+  std::string message;
+};
+
+// Says what an exception is to a JavaScript caller: a code of lib/errors.ts and a message without C++ frames.
+ErrorInfo Describe(const std::exception_ptr& exception);
+
+// A JavaScript Error with `code`; translated further in lib/native-errors.ts.
+Napi::Error ToJavaScript(Napi::Env env, const ErrorInfo& error);
+
+}  // namespace latent_diffusion

@@ -1,0 +1,128 @@
+#include "binding/executor.h"
+
+#include <ATen/Parallel.h>
+#include <c10/core/DeviceGuard.h>
+#include <c10/core/InferenceMode.h>
+
+#include <cstdlib>
+#include <map>
+#include <thread>
+#include <utility>
+
+#include "torchscript/interpreter_settings.h"
+
+namespace latent_diffusion {
+namespace {
+
+struct Executors {
+  std::mutex mutex;
+  std::map<std::pair<c10::DeviceType, c10::DeviceIndex>, Executor*> by_device;
+};
+
+// Never destroyed: threads may run while the process's static objects are torn down.
+Executors& AllExecutors() {
+  static auto* executors = new Executors;  // NOLINT(cppcoreguidelines-owning-memory)
+  return *executors;
+}
+
+std::atomic<bool> closing{false};
+std::atomic<int> wanted_threads{0};
+
+int DefaultThreads() {
+  // Asked before any set_num_threads, this is OMP_NUM_THREADS or the number of cores.
+  static const int count = at::get_num_threads();
+  return count;
+}
+
+}  // namespace
+
+Executor& Executor::For(const c10::Device& device) {
+  Executors& executors = AllExecutors();
+  const std::lock_guard<std::mutex> lock(executors.mutex);
+  const auto key = std::make_pair(device.type(), device.has_index() ? device.index() : c10::DeviceIndex{0});
+  auto found = executors.by_device.find(key);
+  if (found != executors.by_device.end()) return *found->second;
+  DefaultThreads();
+#ifndef _WIN32
+  // Registered after LibTorch was opened, so it runs before LibTorch's own static objects go.
+  if (executors.by_device.empty()) std::atexit([] { Shutdown(); });
+#endif
+  auto* executor = new Executor(c10::Device(key.first, device.is_cpu() ? c10::DeviceIndex{-1} : key.second));
+  executors.by_device.emplace(key, executor);
+  std::thread([executor] { executor->Run(); }).detach();
+  return *executor;
+}
+
+void Executor::Enqueue(Job job) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    queue_.push_back(std::move(job));
+  }
+  changed_.notify_all();
+}
+
+void Executor::Run() {
+  ConfigureInterpreterThread();
+  int threads = 0;
+  while (true) {
+    Job job;
+    {
+      std::unique_lock<std::mutex> lock(mutex_);
+      changed_.wait(lock, [this] { return !queue_.empty(); });
+      job = std::move(queue_.front());
+      queue_.pop_front();
+      busy_ = true;
+    }
+    if (const int wanted = Threads(); wanted != threads) at::set_num_threads(threads = wanted);
+    Execute(std::move(job));
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      busy_ = false;
+    }
+    changed_.notify_all();
+  }
+}
+
+void Executor::Execute(Job job) {
+  std::optional<ErrorInfo> error;
+  if (closing || job.environment->closed()) return;
+  if (job.cancel && *job.cancel) {
+    error = ErrorInfo{"ERR_ABORTED", "The operation was aborted"};
+  } else {
+    try {
+      const c10::InferenceMode inference;
+      const c10::OptionalDeviceGuard guard(device_);
+      job.work();
+    } catch (...) {
+      error = Describe(std::current_exception());
+    }
+  }
+  // What the work held is freed here and not on the event loop.
+  job.work = nullptr;
+  job.environment->Deliver([answer = std::move(job.answer), error = std::move(error)](Napi::Env env) {
+    answer(env, error);
+  });
+}
+
+void Executor::Shutdown() {
+  closing = true;
+  Executors& executors = AllExecutors();
+  const std::lock_guard<std::mutex> lock(executors.mutex);
+  for (const auto& [device, executor] : executors.by_device) {
+    std::unique_lock<std::mutex> executor_lock(executor->mutex_);
+    executor->queue_.clear();
+    executor->changed_.wait(executor_lock, [executor = executor] { return !executor->busy_; });
+  }
+}
+
+void Executor::SetThreads(int count) {
+  DefaultThreads();
+  wanted_threads = count;
+}
+
+int Executor::Threads() {
+  const int wanted = wanted_threads;
+  return wanted > 0 ? wanted : DefaultThreads();
+}
+
+}  // namespace latent_diffusion

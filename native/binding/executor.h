@@ -1,0 +1,62 @@
+// The dedicated thread of one device, shared by all Node environments of the process.
+#pragma once
+
+#include <c10/core/Device.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+
+#include "binding/environment.h"
+#include "binding/errors.h"
+#include "binding/handle.h"
+
+namespace latent_diffusion {
+
+using CancelFlag = std::atomic<bool>;
+
+template <>
+struct HandleName<CancelFlag> {
+  static constexpr const char* value = "flag";
+};
+
+// What the queue holds. `work` runs on the executor and may throw; `answer` runs on the JavaScript thread.
+struct Job {
+  std::shared_ptr<Environment> environment;
+  std::shared_ptr<CancelFlag> cancel;
+  std::function<void()> work;
+  std::function<void(Napi::Env, const std::optional<ErrorInfo>&)> answer;
+};
+
+class Executor {
+ public:
+  // Thread: any. Starts the thread on first use; executors live as long as the process.
+  static Executor& For(const c10::Device& device);
+
+  // Thread: any. Jobs run one after another, in this order.
+  void Enqueue(Job job);
+
+  // Thread: any. Drops what is queued everywhere, and waits for what runs.
+  static void Shutdown();
+
+  // Thread: any. Intra-op threads of the CPU's executor, from its next job on.
+  static void SetThreads(int count);
+  static int Threads();
+
+ private:
+  explicit Executor(const c10::Device& device) : device_(device) {}
+  void Run();
+  void Execute(Job job);
+
+  const c10::Device device_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<Job> queue_;
+  bool busy_ = false;
+};
+
+}  // namespace latent_diffusion

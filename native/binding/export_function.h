@@ -1,0 +1,32 @@
+// The shell around every export: an inference guard, one intra-op thread, and errors that carry a code.
+#pragma once
+
+#include <c10/core/InferenceMode.h>
+#include <napi.h>
+
+#include "binding/errors.h"
+
+namespace latent_diffusion {
+
+// Gives the calling JavaScript thread one intra-op thread, once; the executors keep theirs.
+void PrepareCallingThread();
+
+template <Napi::Value (*Function)(const Napi::CallbackInfo&)>
+Napi::Value Guarded(const Napi::CallbackInfo& info) {
+  try {
+    PrepareCallingThread();
+    const c10::InferenceMode inference;
+    return Function(info);
+  } catch (const Napi::Error&) {
+    throw;
+  } catch (...) {
+    throw ToJavaScript(info.Env(), Describe(std::current_exception()));
+  }
+}
+
+template <Napi::Value (*Function)(const Napi::CallbackInfo&)>
+void ExportFunction(Napi::Env env, Napi::Object exports, const char* name) {
+  exports.Set(name, Napi::Function::New<Guarded<Function>>(env, name));
+}
+
+}  // namespace latent_diffusion

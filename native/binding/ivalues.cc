@@ -1,0 +1,125 @@
+#include "binding/ivalues.h"
+
+#include <ATen/core/Generator.h>
+#include <ATen/core/List.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/core/ivalue.h>
+#include <ATen/core/jit_type.h>
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "binding/values.h"
+
+namespace latent_diffusion {
+namespace {
+
+c10::IValue ToIValue(const Napi::Value& value, const c10::Type& type);
+
+[[noreturn]] void ThrowUnexpected(const c10::Type& type) {
+  throw CodedError("ERR_INVALID_ARGUMENT", "Expected a value of type " + type.str());
+}
+
+c10::IValue ToNumber(const Napi::Value& value) {
+  const double number = value.As<Napi::Number>();
+  const bool integral = number == std::trunc(number) && std::fabs(number) <= 9007199254740992.0;
+  // JavaScript has one kind of number. As an int it takes part in type promotion as Python's int does: it never turns an
+  // integer tensor into a floating one, and next to a floating tensor the two mean the same.
+  return integral ? c10::IValue(static_cast<int64_t>(number)) : c10::IValue(number);
+}
+
+c10::IValue ToList(const Napi::Value& value, const c10::Type& element) {
+  if (!value.IsArray()) ThrowUnexpected(element);
+  const auto array = value.As<Napi::Array>();
+  if (element.kind() == c10::TypeKind::TensorType) {
+    std::vector<at::Tensor> tensors;
+    for (uint32_t i = 0; i < array.Length(); i++) tensors.push_back(ToTensor(array[i]));
+    return tensors;
+  }
+  if (element.kind() == c10::TypeKind::IntType || element.kind() == c10::TypeKind::SymIntType) {
+    return ToShape(value);
+  }
+  ThrowUnexpected(element);
+}
+
+// ScalarType arguments are ints to the interpreter; a dtype's name stands for its number.
+c10::IValue ToInteger(const Napi::Value& value) {
+  if (value.IsString()) return static_cast<int64_t>(ToDtype(value));
+  return ToInt64(value);
+}
+
+c10::IValue ToIValue(const Napi::Value& value, const c10::Type& type) {
+  switch (type.kind()) {
+    case c10::TypeKind::OptionalType:
+      if (value.IsNull()) return {};
+      return ToIValue(value, *type.expectRef<c10::OptionalType>().getElementType());
+    case c10::TypeKind::TensorType:
+      return ToTensor(value);
+    case c10::TypeKind::ListType:
+      return ToList(value, *type.expectRef<c10::ListType>().getElementType());
+    case c10::TypeKind::NumberType:
+      if (!value.IsNumber()) ThrowUnexpected(type);
+      return ToNumber(value);
+    case c10::TypeKind::FloatType:
+      if (!value.IsNumber()) ThrowUnexpected(type);
+      return value.As<Napi::Number>().DoubleValue();
+    case c10::TypeKind::IntType:
+    case c10::TypeKind::SymIntType:
+      return ToInteger(value);
+    case c10::TypeKind::BoolType:
+      return ToBool(value);
+    case c10::TypeKind::StringType:
+      return ToString(value);
+    case c10::TypeKind::DeviceObjType:
+      return ToDevice(value);
+    case c10::TypeKind::GeneratorType:
+      return *FromHandle<at::Generator>(value);
+    default:
+      ThrowUnexpected(type);
+  }
+}
+
+}  // namespace
+
+void PushArguments(const c10::FunctionSchema& schema, size_t first, const Napi::Value& values,
+                   torch::jit::Stack& stack) {
+  if (!values.IsArray()) throw CodedError("ERR_INVALID_ARGUMENT", "Expected an array of arguments");
+  const auto array = values.As<Napi::Array>();
+  const auto& arguments = schema.arguments();
+  if (array.Length() > arguments.size() - first) {
+    throw CodedError("ERR_INVALID_ARGUMENT",
+                     schema.name() + " takes " + std::to_string(arguments.size() - first) +
+                         " arguments but received " + std::to_string(array.Length()));
+  }
+  for (size_t i = first; i < arguments.size(); i++) {
+    const auto index = static_cast<uint32_t>(i - first);
+    const Napi::Value value = index < array.Length() ? array.Get(index) : array.Env().Undefined();
+    if (!value.IsUndefined()) {
+      stack.push_back(ToIValue(value, *arguments[i].type()));
+    } else if (arguments[i].default_value()) {
+      stack.push_back(*arguments[i].default_value());
+    } else {
+      throw CodedError("ERR_INVALID_ARGUMENT",
+                       schema.name() + " was called without its argument " + arguments[i].name());
+    }
+  }
+}
+
+Napi::Value FromIValue(Napi::Env env, const c10::IValue& value) {
+  if (value.isTensor()) return FromTensor(env, value.toTensor());
+  if (value.isDouble()) return Napi::Number::New(env, value.toDouble());
+  if (value.isInt()) return Napi::Number::New(env, static_cast<double>(value.toInt()));
+  if (value.isBool()) return Napi::Boolean::New(env, value.toBool());
+  if (value.isString()) return Napi::String::New(env, value.toStringRef());
+  if (value.isNone()) return env.Null();
+  if (value.isTuple() || value.isList()) {
+    const auto elements = value.isTuple() ? value.toTupleRef().elements().vec() : value.toListRef().vec();
+    auto array = Napi::Array::New(env, elements.size());
+    for (uint32_t i = 0; i < elements.size(); i++) array.Set(i, FromIValue(env, elements[i]));
+    return array;
+  }
+  throw CodedError("ERR_TORCH", "A result of type " + value.tagKind() + " cannot be returned to JavaScript");
+}
+
+}  // namespace latent_diffusion

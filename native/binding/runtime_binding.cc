@@ -1,0 +1,89 @@
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+#include <ATen/cpu/Utils.h>
+#include <torch/headeronly/version.h>
+
+#ifndef _WIN32
+#include <dlfcn.h>
+#endif
+
+#include "binding/executor.h"
+#include "binding/export_function.h"
+#include "binding/exports.h"
+#include "binding/handle.h"
+#include "binding/values.h"
+
+namespace latent_diffusion {
+
+void PrepareCallingThread() {
+  thread_local const bool prepared = [] {
+    // Fixes the executors' default first, which would be read as 1 afterwards.
+    Executor::Threads();
+    at::set_num_threads(1);
+    return true;
+  }();
+  static_cast<void>(prepared);
+}
+
+namespace {
+
+// Node closes an addon with the last environment that loaded it, while an executor may still be inside.
+void KeepLoaded() {
+#ifndef _WIN32
+  Dl_info self;
+  if (dladdr(reinterpret_cast<void*>(&KeepLoaded), &self) != 0) {
+    dlopen(self.dli_fname, RTLD_NOW | RTLD_NODELETE | RTLD_NOLOAD);
+  }
+#endif
+}
+
+Napi::Value RuntimeInfo(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  auto result = Napi::Object::New(env);
+  result.Set("builtWith", TORCH_VERSION);
+  result.Set("cpuCapability", at::get_cpu_capability());
+  result.Set("cudaDevices", Napi::Number::New(env, at::globalContext().hasCUDA()
+                                                       ? static_cast<double>(at::detail::getCUDAHooks().getNumGPUs())
+                                                       : 0));
+  result.Set("threads", Napi::Number::New(env, Executor::Threads()));
+  return result;
+}
+
+Napi::Value SetThreads(const Napi::CallbackInfo& info) {
+  Executor::SetThreads(static_cast<int>(ToInt64(info[0])));
+  return info.Env().Undefined();
+}
+
+Napi::Value Shutdown(const Napi::CallbackInfo& info) {
+  Executor::Shutdown();
+  return info.Env().Undefined();
+}
+
+Napi::Value Dispose(const Napi::CallbackInfo& info) {
+  DisposeHandle(info[0]);
+  return info.Env().Undefined();
+}
+
+Napi::Value FlagCreate(const Napi::CallbackInfo& info) {
+  return MakeHandle(info.Env(), std::make_shared<CancelFlag>(false), 0);
+}
+
+Napi::Value FlagSet(const Napi::CallbackInfo& info) {
+  FromHandle<CancelFlag>(info[0])->store(true);
+  return info.Env().Undefined();
+}
+
+}  // namespace
+
+void ExportRuntime(Napi::Env env, Napi::Object exports) {
+  KeepLoaded();
+  ExportFunction<RuntimeInfo>(env, exports, "runtimeInfo");
+  ExportFunction<SetThreads>(env, exports, "setThreads");
+  ExportFunction<Shutdown>(env, exports, "shutdown");
+  ExportFunction<Dispose>(env, exports, "dispose");
+  ExportFunction<FlagCreate>(env, exports, "flagCreate");
+  ExportFunction<FlagSet>(env, exports, "flagSet");
+}
+
+}  // namespace latent_diffusion

@@ -1,0 +1,164 @@
+#include "binding/values.h"
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <utility>
+
+namespace latent_diffusion {
+namespace {
+
+constexpr std::array<std::pair<const char*, c10::ScalarType>, 10> kDtypes = {{
+    {"float32", c10::ScalarType::Float},
+    {"float64", c10::ScalarType::Double},
+    {"float16", c10::ScalarType::Half},
+    {"bfloat16", c10::ScalarType::BFloat16},
+    {"int64", c10::ScalarType::Long},
+    {"int32", c10::ScalarType::Int},
+    {"int16", c10::ScalarType::Short},
+    {"int8", c10::ScalarType::Char},
+    {"uint8", c10::ScalarType::Byte},
+    {"bool", c10::ScalarType::Bool},
+}};
+
+[[noreturn]] void ThrowUnexpected(const std::string& expected) {
+  throw CodedError("ERR_INVALID_ARGUMENT", "Expected " + expected + " in a native call");
+}
+
+napi_typedarray_type ArrayType(c10::ScalarType dtype) {
+  switch (dtype) {
+    case c10::ScalarType::Float:
+      return napi_float32_array;
+    case c10::ScalarType::Double:
+      return napi_float64_array;
+    case c10::ScalarType::Long:
+      return napi_bigint64_array;
+    case c10::ScalarType::Int:
+      return napi_int32_array;
+    case c10::ScalarType::Short:
+      return napi_int16_array;
+    case c10::ScalarType::Char:
+      return napi_int8_array;
+    case c10::ScalarType::Byte:
+      return napi_uint8_array;
+    default:
+      throw CodedError("ERR_INTERNAL", "JavaScript has no typed array for " + DtypeName(dtype));
+  }
+}
+
+}  // namespace
+
+std::string DtypeName(c10::ScalarType dtype) {
+  for (const auto& [name, value] : kDtypes) {
+    if (value == dtype) return name;
+  }
+  throw CodedError("ERR_TORCH", std::string("The dtype ") + c10::toString(dtype) + " is not supported");
+}
+
+c10::ScalarType ParseDtype(const std::string& name) {
+  for (const auto& [known, value] : kDtypes) {
+    if (name == known) return value;
+  }
+  ThrowUnexpected("a dtype, not \"" + name + "\",");
+}
+
+c10::ScalarType ToDtype(const Napi::Value& value) { return ParseDtype(ToString(value)); }
+
+std::optional<c10::ScalarType> ToOptionalDtype(const Napi::Value& value) {
+  if (value.IsNull() || value.IsUndefined()) return std::nullopt;
+  return ToDtype(value);
+}
+
+c10::Device ParseDevice(const std::string& name) {
+  const c10::Device device(name);
+  if (device.is_cuda() && !device.has_index()) return {c10::kCUDA, 0};
+  return device;
+}
+
+c10::Device ToDevice(const Napi::Value& value) { return ParseDevice(ToString(value)); }
+
+std::string ToString(const Napi::Value& value) {
+  if (!value.IsString()) ThrowUnexpected("a string");
+  return value.As<Napi::String>();
+}
+
+bool ToBool(const Napi::Value& value) {
+  if (!value.IsBoolean()) ThrowUnexpected("a boolean");
+  return value.As<Napi::Boolean>();
+}
+
+int64_t ToInt64(const Napi::Value& value) {
+  if (value.IsNumber()) {
+    const double number = value.As<Napi::Number>();
+    // Within +-2^53 every integer is exact; beyond, a double is not a count of anything.
+    if (number == std::trunc(number) && std::fabs(number) <= 9007199254740992.0) {
+      return static_cast<int64_t>(number);
+    }
+  }
+  ThrowUnexpected("an integer");
+}
+
+std::vector<int64_t> ToShape(const Napi::Value& value) {
+  if (!value.IsArray()) ThrowUnexpected("an array of integers");
+  const auto array = value.As<Napi::Array>();
+  std::vector<int64_t> shape(array.Length());
+  for (uint32_t i = 0; i < array.Length(); i++) shape[i] = ToInt64(array[i]);
+  return shape;
+}
+
+Napi::Value FromShape(Napi::Env env, const std::vector<int64_t>& shape) {
+  auto array = Napi::Array::New(env, shape.size());
+  for (uint32_t i = 0; i < shape.size(); i++) {
+    array.Set(i, Napi::Number::New(env, static_cast<double>(shape[i])));
+  }
+  return array;
+}
+
+at::Tensor TensorFromArray(const Napi::Value& value, const std::vector<int64_t>& shape,
+                           c10::ScalarType dtype) {
+  if (!value.IsTypedArray()) ThrowUnexpected("a typed array");
+  const auto array = value.As<Napi::TypedArray>();
+  if (array.TypedArrayType() != ArrayType(dtype)) ThrowUnexpected("a typed array of " + DtypeName(dtype));
+  at::Tensor tensor = at::empty(shape, at::TensorOptions().dtype(dtype));
+  // Checked here and not only in TypeScript: a detached or shrunk buffer changes its length at any time.
+  if (tensor.nbytes() != array.ByteLength()) {
+    throw CodedError("ERR_INVALID_ARGUMENT", "The typed array's length does not fit the shape");
+  }
+  if (tensor.nbytes() > 0) {
+    const auto* bytes = static_cast<const uint8_t*>(array.ArrayBuffer().Data()) + array.ByteOffset();
+    std::memcpy(tensor.mutable_data_ptr(), bytes, tensor.nbytes());
+  }
+  return tensor;
+}
+
+at::Tensor ForArray(const at::Tensor& tensor) {
+  at::Tensor host = tensor.to(c10::kCPU);
+  if (host.scalar_type() == c10::ScalarType::Half || host.scalar_type() == c10::ScalarType::BFloat16) {
+    host = host.to(c10::ScalarType::Float);
+  } else if (host.scalar_type() == c10::ScalarType::Bool) {
+    host = host.to(c10::ScalarType::Byte);
+  }
+  return host.contiguous();
+}
+
+Napi::Value ArrayFromTensor(Napi::Env env, const at::Tensor& tensor) {
+  auto buffer = Napi::ArrayBuffer::New(env, tensor.nbytes());
+  if (tensor.nbytes() > 0) std::memcpy(buffer.Data(), tensor.const_data_ptr(), tensor.nbytes());
+  napi_value array = nullptr;
+  const napi_status status = napi_create_typedarray(
+      env, ArrayType(tensor.scalar_type()), static_cast<size_t>(tensor.numel()), buffer, 0, &array);
+  if (status != napi_ok) throw Napi::Error::New(env);
+  return {env, array};
+}
+
+Napi::Value FromTensor(Napi::Env env, const at::Tensor& tensor) {
+  const auto bytes = static_cast<int64_t>(tensor.nbytes());
+  return MakeHandle(env, std::make_shared<at::Tensor>(tensor), bytes);
+}
+
+at::Tensor ToTensor(const Napi::Value& value) { return *FromHandle<at::Tensor>(value); }
+
+}  // namespace latent_diffusion

@@ -1,0 +1,60 @@
+// JavaScript values <-> ATen's plain values: dtypes, devices, shapes, typed arrays.
+// Thread: JavaScript.
+#pragma once
+
+#include <c10/core/Device.h>
+#include <c10/core/ScalarType.h>
+#include <napi.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "binding/handle.h"
+
+namespace at {
+class Tensor;
+struct Generator;
+}  // namespace at
+
+namespace latent_diffusion {
+
+template <>
+struct HandleName<at::Tensor> {
+  static constexpr const char* value = "tensor";
+};
+
+template <>
+struct HandleName<at::Generator> {
+  static constexpr const char* value = "generator";
+};
+
+// PyTorch's name without "torch.".
+std::string DtypeName(c10::ScalarType dtype);
+c10::ScalarType ParseDtype(const std::string& name);
+c10::ScalarType ToDtype(const Napi::Value& value);
+std::optional<c10::ScalarType> ToOptionalDtype(const Napi::Value& value);
+
+// "cpu" or "cuda:0"; always with an index for CUDA.
+c10::Device ParseDevice(const std::string& name);
+c10::Device ToDevice(const Napi::Value& value);
+
+std::string ToString(const Napi::Value& value);
+bool ToBool(const Napi::Value& value);
+int64_t ToInt64(const Napi::Value& value);
+std::vector<int64_t> ToShape(const Napi::Value& value);
+Napi::Value FromShape(Napi::Env env, const std::vector<int64_t>& shape);
+
+// Copies a typed array into a new tensor on the CPU.
+at::Tensor TensorFromArray(const Napi::Value& array, const std::vector<int64_t>& shape, c10::ScalarType dtype);
+
+// Prepares a tensor for a typed array: on the CPU, contiguous, of a dtype that JavaScript has.
+at::Tensor ForArray(const at::Tensor& tensor);
+Napi::Value ArrayFromTensor(Napi::Env env, const at::Tensor& tensor);
+
+Napi::Value FromTensor(Napi::Env env, const at::Tensor& tensor);
+at::Tensor ToTensor(const Napi::Value& value);
+
+}  // namespace latent_diffusion

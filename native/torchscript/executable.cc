@@ -1,0 +1,40 @@
+#include "torchscript/executable.h"
+
+#include <torch/csrc/jit/api/module.h>
+#include <torch/csrc/jit/passes/freeze_module.h>
+
+#include <utility>
+
+#include "checkpoint/coded_error.h"
+
+namespace latent_diffusion {
+
+Executable::Executable(ModuleSource& source, const std::vector<Weight>& weights, const DeriveOptions& options)
+    : device_(options.device),
+      module_(std::make_unique<torch::jit::Module>(
+          source.Instantiate(weights, Placement{options.device, options.dtype, options.optimize}))) {
+  for (const at::Tensor& parameter : module_->parameters()) bytes_ += static_cast<int64_t>(parameter.nbytes());
+  if (options.optimize) {
+    // Attributes become constants, which graph passes can see.
+    *module_ = torch::jit::freeze_module(*module_, source.methods());
+  }
+}
+
+Executable::~Executable() = default;
+
+const c10::FunctionSchema& Executable::Schema(const std::string& method) const {
+  const auto found = module_->find_method(method);
+  if (!found) throw CodedError("ERR_INVALID_ARGUMENT", "The module has no method " + method);
+  return found->function().getSchema();
+}
+
+c10::IValue Executable::Run(const std::string& method, torch::jit::Stack arguments) const {
+  return module_->get_method(method)(std::move(arguments));
+}
+
+void SaveModule(ModuleSource& source, const std::vector<Weight>& weights, const std::string& path,
+                std::optional<c10::ScalarType> dtype) {
+  source.Instantiate(weights, Placement{c10::kCPU, dtype, /*channels_last=*/false}).save(path);
+}
+
+}  // namespace latent_diffusion

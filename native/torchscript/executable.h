@@ -1,0 +1,48 @@
+// What runs: a module made from its canonical form for one device, dtype and set of options. Disposable.
+// Thread: the executor of its device, except schema(), which only reads.
+#pragma once
+
+#include <ATen/core/function_schema.h>
+#include <ATen/core/stack.h>
+#include <c10/core/Device.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "torchscript/module_source.h"
+
+namespace latent_diffusion {
+
+struct DeriveOptions {
+  c10::Device device;
+  c10::ScalarType dtype;
+  // False: bit for bit what eager PyTorch computes.
+  bool optimize;
+};
+
+class Executable {
+ public:
+  Executable(ModuleSource& source, const std::vector<Weight>& weights, const DeriveOptions& options);
+  Executable(const Executable&) = delete;
+  Executable& operator=(const Executable&) = delete;
+  ~Executable();
+
+  const c10::Device& device() const { return device_; }
+  int64_t bytes() const { return bytes_; }
+  // Throws ERR_INVALID_ARGUMENT for an unknown method. The first argument is self.
+  const c10::FunctionSchema& Schema(const std::string& method) const;
+  // `arguments` without self.
+  c10::IValue Run(const std::string& method, torch::jit::Stack arguments) const;
+
+ private:
+  const c10::Device device_;
+  std::unique_ptr<torch::jit::Module> module_;
+  int64_t bytes_ = 0;
+};
+
+// Writes a file for Python's torch.jit.load: on the CPU, stock operators, floating weights in `dtype` if one is given.
+void SaveModule(ModuleSource& source, const std::vector<Weight>& weights, const std::string& path,
+                std::optional<c10::ScalarType> dtype);
+
+}  // namespace latent_diffusion

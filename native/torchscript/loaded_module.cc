@@ -1,0 +1,79 @@
+// Networks from TorchScript files. Loading runs code of the file: lib/script-module.ts asks for `trusted`.
+
+#include <torch/csrc/jit/api/module.h>
+#include <torch/csrc/jit/serialization/import.h>
+
+#include <utility>
+
+#include "checkpoint/coded_error.h"
+#include "checkpoint/random_access_file.h"
+#include "torchscript/baked_constants.h"
+#include "torchscript/module_source.h"
+
+namespace latent_diffusion {
+namespace {
+
+class LoadedModule : public ModuleSource {
+ public:
+  explicit LoadedModule(std::string path) : path_(std::move(path)), fresh_(Read()) {
+    for (const auto& method : fresh_->get_methods()) methods_.push_back(method.name());
+    for (const auto& tensor : fresh_->named_parameters()) AddParameter(tensor.name, tensor.value);
+    for (const auto& tensor : fresh_->named_buffers()) AddParameter(tensor.name, tensor.value);
+    const BakedConstants baked = FindBakedConstants(*fresh_);
+    baked_device_ = baked.device;
+    for (const ParameterInfo& parameter : parameters_) {
+      // A cast to the weights' own dtype is what a trace leaves of `.to(self.dtype)`.
+      if (c10::isFloatingType(parameter.dtype) && baked.casts.count(parameter.dtype) > 0) {
+        baked_dtype_ = parameter.dtype;
+      }
+    }
+  }
+
+  torch::jit::Module Instantiate(const std::vector<Weight>& /*weights*/, const Placement& placement) override {
+    // The first time, what was read to look at it; later from the file, so that the weights are not held twice.
+    torch::jit::Module module = fresh_ ? std::move(*fresh_) : Read();
+    fresh_.reset();
+    Move(module, placement);
+    return module;
+  }
+
+ private:
+  torch::jit::Module Read() const {
+    const RandomAccessFile exists(path_);
+    try {
+      torch::jit::Module module = torch::jit::load(path_, c10::Device(c10::kCPU));
+      module.eval();
+      return module;
+    } catch (const c10::Error& error) {
+      throw CodedError("ERR_TORCHSCRIPT_INVALID",
+                       path_ + " is not a TorchScript file: " + error.what_without_backtrace());
+    } catch (const std::exception& error) {
+      throw CodedError("ERR_TORCHSCRIPT_INVALID", path_ + " is not a TorchScript file: " + error.what());
+    }
+  }
+
+  void AddParameter(const std::string& name, const at::Tensor& tensor) {
+    parameters_.push_back({name, tensor.sizes().vec(), tensor.scalar_type()});
+  }
+
+  static void Move(torch::jit::Module& module, const Placement& placement) {
+    for (const auto& parameter : module.named_parameters(/*recurse=*/false)) {
+      module.setattr(parameter.name, Place(parameter.value.detach(), placement));
+    }
+    for (const auto& buffer : module.named_buffers(/*recurse=*/false)) {
+      module.setattr(buffer.name, Place(buffer.value, placement));
+    }
+    for (torch::jit::Module child : module.children()) Move(child, placement);
+  }
+
+  const std::string path_;
+  std::optional<torch::jit::Module> fresh_;
+};
+
+}  // namespace
+
+std::shared_ptr<ModuleSource> ModuleSource::Load(const std::string& path) {
+  return std::make_shared<LoadedModule>(path);
+}
+
+}  // namespace latent_diffusion
