@@ -1,0 +1,59 @@
+import tseslint from "typescript-eslint";
+
+const noDefaultExport = {
+  selector: "ExportDefaultDeclaration",
+  message: "Name what is exported: one name everywhere, and `import` and `require` agree.",
+};
+
+const house = {
+  eqeqeq: "error",
+  "no-console": "error",
+  "no-restricted-syntax": ["error", noDefaultExport],
+  "no-var": "error",
+  "prefer-const": "error",
+  "max-lines": ["error", { max: 300 }],
+  "max-lines-per-function": ["error", { max: 40, skipBlankLines: true, skipComments: true }],
+};
+
+const strict = {
+  "@typescript-eslint/consistent-type-imports": ["error", { fixStyle: "inline-type-imports" }],
+  "@typescript-eslint/no-confusing-void-expression": ["error", { ignoreArrowShorthand: true }],
+  "@typescript-eslint/restrict-template-expressions": ["error", { allowNumber: true, allowBoolean: true }],
+  // Callers in JavaScript pass what the types forbid; the checks that seem needless are for them.
+  "@typescript-eslint/no-unnecessary-condition": "off",
+  // Functions are passed as marks for Error.captureStackTrace, never called through the reference.
+  "@typescript-eslint/unbound-method": "off",
+  // sharp is loaded when a picture is first encoded: tensors alone should not need it.
+  "@typescript-eslint/no-require-imports": ["error", { allow: ["^sharp$"] }],
+};
+
+export default tseslint.config(
+  { ignores: ["build/", "dist/", ".local/", ".tap/", "**/node_modules/", "models/training/"] },
+  {
+    files: ["lib/**/*.ts", "test/**/*.ts"],
+    extends: [tseslint.configs.strictTypeChecked],
+    languageOptions: { parserOptions: { project: ["./tsconfig.test.json"], tsconfigRootDir: import.meta.dirname } },
+    rules: { ...house, ...strict },
+  },
+  {
+    // Describes any value, so String() on what is left after the known kinds is what it is for.
+    files: ["lib/validate.ts"],
+    rules: { "@typescript-eslint/no-base-to-string": "off" },
+  },
+  {
+    // A test reads as a list of cases: long, flat, and asynchronous by tap's signature.
+    files: ["test/**/*.ts"],
+    rules: {
+      "max-lines-per-function": "off",
+      "@typescript-eslint/no-floating-promises": "off",
+      "@typescript-eslint/require-await": "off",
+      "@typescript-eslint/no-confusing-void-expression": "off",
+    },
+  },
+  {
+    files: ["**/*.mjs"],
+    extends: [tseslint.configs.strict],
+    rules: { ...house, "no-console": "off" },
+  },
+  { files: ["eslint.config.mjs"], rules: { "no-restricted-syntax": "off" } },
+);

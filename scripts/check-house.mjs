@@ -1,0 +1,79 @@
+// What no stock linter checks: which room may import which (design.md, docs/architecture.md), and how files are named.
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import { dirname, join, relative } from "node:path";
+import { inProject, projectRoot } from "./setup/paths.mjs";
+
+/** TypeScript, from the bottom up: a file imports from its own row or from rows above it in this list. */
+const LIB_ROWS = [
+  ["errors", "validate"],
+  ["native", "native-errors", "libtorch", "runtime", "device"],
+  ["tensor", "generator", "script-module", "pretrained/"],
+  ["models/", "schedulers/", "image", "image-grid"],
+  ["pipelines/"],
+  ["index"],
+];
+/** Rooms of one row that know nothing of each other. */
+const LIB_STRANGERS = [["models/", "schedulers/"], ["image", "models/"], ["image", "schedulers/"]];
+
+const NATIVE_ROWS = [["kernels/"], ["torchscript/", "checkpoint/"], ["binding/"], ["addon"], ["loader/"]];
+/** Headers that belong to one room alone, with why. */
+const NATIVE_HEADERS = [
+  { pattern: /^napi\.h|^node_api\.h/, rooms: ["binding/", "addon", "loader/"], why: "only binding/ knows JavaScript" },
+  { pattern: /^torch\/script\.h|^torch\/csrc\//, rooms: ["torchscript/"], why: "only torchscript/ knows torch::jit" },
+  { pattern: /^(torch|ATen|c10)\//, rooms: ["kernels/", "torchscript/", "checkpoint/", "binding/"], why: "the loader runs before LibTorch is open" },
+];
+
+/**
+ * Find every breach.
+ * @returns {string[]} one line each: file, what is wrong
+ */
+export function checkHouse() {
+  return [...listFiles("lib", /\.ts$/).flatMap(checkTypeScript), ...listFiles("native", /\.(cc|h)$/).flatMap(checkNative)];
+}
+
+function checkTypeScript(file) {
+  const name = relative(inProject("lib"), file).replaceAll("\\", "/");
+  const breaches = /^[a-z0-9]+(-[a-z0-9]+)*(\/[a-z0-9]+(-[a-z0-9]+)*)*\.ts$/.test(name) ? [] : ["its name is not kebab-case"];
+  const own = roomOf(name, LIB_ROWS);
+  if (own === undefined) breaches.push("no room of the house has this name: put it in one, or give it a place in scripts/check-house.mjs");
+  const imports = [...readFileSync(file, "utf8").matchAll(/\bfrom\s+"(\.[^"]+)"|\bimport\s*\(?\s*"(\.[^"]+)"/g)];
+  for (const [, from, dynamic] of own === undefined ? [] : imports) {
+    const target = relative(inProject("lib"), join(dirname(file), from ?? dynamic)).replaceAll("\\", "/");
+    const other = roomOf(target, LIB_ROWS);
+    if (other === undefined) breaches.push(`it imports ${target}, which is in no room`);
+    else if (other.row > own.row) breaches.push(`it imports ${target}, from a higher row (${other.room} above ${own.room})`);
+    else if (LIB_STRANGERS.some((pair) => own.room !== other.room && pair.includes(own.room) && pair.includes(other.room))) {
+      breaches.push(`it imports ${target}, but ${own.room} and ${other.room} never import each other`);
+    }
+  }
+  return breaches.map((breach) => `lib/${name}: ${breach}`);
+}
+
+function checkNative(file) {
+  const name = relative(inProject("native"), file).replaceAll("\\", "/");
+  const own = roomOf(name, NATIVE_ROWS);
+  if (own === undefined) return [`native/${name}: no room of the house has this name`];
+  const breaches = [];
+  for (const [, header] of readFileSync(file, "utf8").matchAll(/^\s*#\s*include\s+["<]([^">]+)[">]/gm)) {
+    const other = roomOf(header, NATIVE_ROWS);
+    if (other && other.row > own.row) breaches.push(`it includes ${header}, from a higher row (${other.room} above ${own.room})`);
+    if (own.room === "loader/" && other && other.room !== "loader/") breaches.push(`it includes ${header}, but the loader stands alone`);
+    const rule = NATIVE_HEADERS.find(({ pattern }) => pattern.test(header));
+    if (rule && !rule.rooms.includes(own.room)) breaches.push(`it includes ${header}, but ${rule.why}`);
+  }
+  return breaches.map((breach) => `native/${name}: ${breach}`);
+}
+
+function roomOf(path, rows) {
+  const stem = path.replace(/\.(ts|js|cc|h)$/, "");
+  for (const [row, rooms] of rows.entries()) {
+    const room = rooms.find((candidate) => (candidate.endsWith("/") ? stem.startsWith(candidate) : stem === candidate));
+    if (room) return { row, room };
+  }
+  return undefined;
+}
+
+function listFiles(folder, pattern) {
+  const walk = (path) => (statSync(path).isDirectory() ? readdirSync(path).sort().flatMap((name) => walk(join(path, name))) : [path]);
+  return walk(join(projectRoot, folder)).filter((path) => pattern.test(path));
+}

@@ -1,0 +1,36 @@
+import { existsSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { runCommand } from "./command.mjs";
+import { fingerprint, isFresh, remember } from "./fingerprint.mjs";
+import { inProject } from "./paths.mjs";
+
+const require = createRequire(import.meta.url);
+
+/**
+ * Compile lib/ to dist/ and write the ESM face beside it, unless dist/ was made from these sources.
+ * @param {(doing: string) => void} say
+ * @param {{ force?: boolean }} [options]
+ * @returns {Promise<{ result: string }>}
+ */
+export async function ensureTypeScript(say, { force = false } = {}) {
+  const hash = fingerprint(["lib", "tsconfig.json", "scripts/setup/typescript.mjs"], [require("typescript/package.json").version]);
+  if (!force && existsSync(inProject("dist/index.mjs")) && isFresh("typescript", hash)) return { result: "compiled already" };
+  say("compiling the TypeScript");
+  rmSync(inProject("dist"), { recursive: true, force: true });
+  await runCommand([process.execPath, require.resolve("typescript/bin/tsc"), "-p", "."], {
+    log: "typescript", advice: "The sources of lib/ do not compile: see the messages above.",
+  });
+  writeModuleFace();
+  remember("typescript", hash);
+  return { result: "TypeScript compiled" };
+}
+
+/**
+ * Write dist/index.mjs, which hands on what the CommonJS build exports, so that both worlds share one addon and one
+ * `instanceof`. The names are read from the build itself, which opens neither LibTorch nor the addon by being loaded.
+ */
+function writeModuleFace() {
+  const names = Object.keys(require(inProject("dist/index.js"))).sort();
+  writeFileSync(inProject("dist/index.mjs"), `import library from "./index.js";\n\nexport const {\n${names.map((name) => `  ${name},\n`).join("")}} = library;\n`);
+  writeFileSync(inProject("dist/index.d.mts"), 'export * from "./index.js";\n');
+}
