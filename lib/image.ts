@@ -105,8 +105,9 @@ export class Image {
    * @see PIL.Image.Image.save
    */
   async save(path: string, options?: ImageFormatOptions[ImageFormat]): Promise<void> {
-    const format = EXTENSIONS.get(extname(checkString(path, "path")).toLowerCase());
-    if (!format) throw unexpected(`a path that ends in ${[...EXTENSIONS.keys()].join(", ")}`, "path", path);
+    const extension = extname(checkString(path, "path"));
+    const format = EXTENSIONS.get(extension.toLowerCase());
+    if (!format) throw unexpected(`one of ${[...EXTENSIONS.keys()].join(", ")}`, "the extension of path", extension);
     const encoded = await this.toBuffer(format, options);
     const folder = await stat(dirname(path)).catch(raiseIo(`Cannot write ${path}: its folder cannot be opened`));
     if (!folder.isDirectory()) throw new LatentDiffusionError("ERR_IO", `Cannot write ${path}: ${dirname(path)} is not a folder`);
