@@ -90,6 +90,7 @@ Napi::Value ModuleInfo(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value ModuleDerive(const Napi::CallbackInfo& info) {
+  if (!info[2].IsObject()) throw CodedError("ERR_INVALID_ARGUMENT", "Expected an object of options");
   const auto wanted = info[2].As<Napi::Object>();
   const DeriveOptions options{ToDevice(wanted.Get("device")), ToDtype(wanted.Get("dtype")),
                               ToBool(wanted.Get("optimize"))};

@@ -28,6 +28,8 @@ void PrepareCallingThread() {
 
 namespace {
 
+constexpr int64_t kMostThreads = 1024;
+
 // Node closes an addon with the last environment that loaded it, while an executor may still be inside.
 void KeepLoaded() {
 #ifndef _WIN32
@@ -51,7 +53,9 @@ Napi::Value RuntimeInfo(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value SetThreads(const Napi::CallbackInfo& info) {
-  Executor::SetThreads(static_cast<int>(ToInt64(info[0])));
+  const int64_t count = ToInt64(info[0]);
+  if (count < 1 || count > kMostThreads) throw CodedError("ERR_INVALID_ARGUMENT", "Expected 1 to 1024 threads");
+  Executor::SetThreads(static_cast<int>(count));
   return info.Env().Undefined();
 }
 

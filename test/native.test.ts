@@ -1,0 +1,35 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import t from "tap";
+import { PACKAGE_ROOT } from "../lib/libtorch.js";
+import { native } from "../lib/native.js";
+
+/** The members that `interface Addon` declares, read from its text: interfaces leave nothing behind at run time. */
+function declaredExports(): string[] {
+  const source = readFileSync(join(PACKAGE_ROOT, "lib", "native.ts"), "utf8");
+  const body = /export interface Addon \{\n([^]*?)\n\}/.exec(source)?.[1] ?? "";
+  return [...body.matchAll(/^ {2}(\w+)\(/gm)].map((match) => match[1] ?? "").sort();
+}
+
+t.test("the typed contract names exactly what the addon exports", (t) => {
+  // The package `bindings` adds the path that it found.
+  t.strictSame(Object.keys(native()).filter((name) => name !== "path").sort(), declaredExports());
+  t.end();
+});
+
+t.test("every export answers nonsense with a coded error and never with a crash", async (t) => {
+  // shutdown takes nothing and ends all work; runtimeInfo and flagCreate take nothing.
+  const names = Object.keys(native()).filter((name) => !["path", "shutdown", "runtimeInfo", "flagCreate"].includes(name));
+  const nonsense = [[], [null, null, null, null], [{}, {}, {}, {}], ["x", "x", "x", "x"], [-1, -1, -1, -1], [[[]], [[]], [[]], [[]]], [new Uint8Array(3), 1n, Symbol.iterator, () => 0]];
+  for (const name of names) {
+    const call = native()[name as keyof ReturnType<typeof native>] as (...args: unknown[]) => unknown;
+    for (const args of nonsense) {
+      try {
+        await call(...args);
+        t.fail(`${name}(${args.map((arg) => typeof arg).join()}) accepted nonsense`);
+      } catch (error) {
+        t.match((error as { code?: string }).code, /^ERR_[A-Z_]+$/, `${name}: ${(error as Error).message}`);
+      }
+    }
+  }
+});

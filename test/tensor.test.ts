@@ -1,0 +1,114 @@
+import { inspect } from "node:util";
+import t from "tap";
+import { op, opAsync, Tensor } from "../lib/index.js";
+
+t.test("from and data round-trip every typed array", async (t) => {
+  const arrays = [
+    new Float32Array([1.5, -2, 0]), new Float64Array([1e-300, 2, 3]), new BigInt64Array([2n ** 62n, -1n, 0n]),
+    new Int32Array([1, -2, 3]), new Int16Array([1, -2, 3]), new Int8Array([1, -2, 3]), new Uint8Array([0, 128, 255]),
+  ];
+  for (const array of arrays) {
+    const tensor = Tensor.from(array, [3, 1]);
+    t.strictSame(tensor.shape, [3, 1]);
+    t.strictSame(await tensor.data(), array, tensor.dtype);
+    t.strictSame(tensor.dataSync(), array);
+  }
+});
+
+t.test("a tensor is a copy, and so is its data", async (t) => {
+  const source = new Float32Array([1, 2]);
+  const tensor = Tensor.from(source);
+  source[0] = 9;
+  const first = await tensor.data();
+  first[1] = 9;
+  t.strictSame(await tensor.data(), new Float32Array([1, 2]));
+  t.throws(() => (tensor.shape as number[]).push(3), TypeError);
+});
+
+t.test("16-bit floats round as PyTorch's and arrive as float32; bool arrives as uint8", async (t) => {
+  const values = new Float32Array([1 + 2 ** -9, 65504, 1e-8, -0.1]);
+  const half = Tensor.from(values, [4], { dtype: "float16" });
+  t.strictSame(await half.data(), new Float32Array([1.001953125, 65504, 0, -0.0999755859375]));
+  const brain = Tensor.from(values, [4], { dtype: "bfloat16" });
+  t.strictSame((await brain.data())[3], Math.fround(-0.10009765625));
+  t.strictSame(await Tensor.from([0, 2], [2], { dtype: "bool" }).data(), new Uint8Array([0, 1]));
+});
+
+t.test("a plain array of numbers becomes float32", (t) => {
+  t.equal(Tensor.from([1, 2]).dtype, "float32");
+  t.throws(() => Tensor.from([1, "2" as never]), { code: "ERR_INVALID_ARGUMENT", message: /data\[1\].*"2" of type string/ });
+  t.end();
+});
+
+t.test("what does not fit is refused with both numbers", (t) => {
+  t.throws(() => Tensor.from([1, 2, 3], [2, 2]), { name: "TypeError", code: "ERR_INVALID_ARGUMENT", message: /4 elements.*3/ });
+  t.throws(() => Tensor.from([1], [-1]), { code: "ERR_INVALID_ARGUMENT", message: /shape\[0\]/ });
+  t.throws(() => Tensor.from([1], [1], { dtyp: "float32" } as never), { code: "ERR_INVALID_ARGUMENT", message: /"dtyp".*did you mean "dtype"/ });
+  t.throws(() => Tensor.from([1], [1], { dtype: "float" as never }), { code: "ERR_INVALID_ARGUMENT", message: /one of "float32"/ });
+  t.throws(() => Reflect.construct(Tensor, []), { code: "ERR_INVALID_ARGUMENT", message: /Tensor\.from/ });
+  t.end();
+});
+
+t.test("a detached buffer is an error", (t) => {
+  const array = new Float32Array([1, 2]);
+  structuredClone(array.buffer, { transfer: [array.buffer] });
+  t.throws(() => Tensor.from(array, [2]), { code: "ERR_INVALID_ARGUMENT" });
+  t.end();
+});
+
+t.test("empty and 0-dimensional tensors", async (t) => {
+  t.strictSame(await Tensor.from(new Float32Array(0), [0, 3]).data(), new Float32Array(0));
+  const scalar = Tensor.from([7], []);
+  t.strictSame([scalar.shape, scalar.numel, (await scalar.data())[0]], [[], 1, 7]);
+});
+
+t.test("to converts, and returns itself where nothing changes", async (t) => {
+  const tensor = Tensor.from([1.7, -1.7]);
+  t.equal(await tensor.to("float32", "cpu"), tensor);
+  t.strictSame(await (await tensor.to("int64")).data(), new BigInt64Array([1n, -1n]));
+  await t.rejects(tensor.to("gpu" as never), { code: "ERR_INVALID_ARGUMENT", message: /"cuda:<index>".*"gpu"/ });
+});
+
+t.test("operators compute, promote as PyTorch does, and give LibTorch's message", (t) => {
+  const tensor = Tensor.from([1, 4, 9], [3], { dtype: "float16" });
+  t.strictSame(op("sqrt", tensor).dataSync(), new Float32Array([1, 2, 3]));
+  t.equal(op("mul.Scalar", tensor, 0.5).dtype, "float16");
+  t.equal(op("add.Scalar", Tensor.from(new BigInt64Array([1n])), 1).dtype, "int64");
+  t.strictSame(op("cat", [tensor, tensor]).shape, [6]);
+  t.throws(() => op("add.Tensor", tensor, Tensor.from([1, 2])), { code: "ERR_TORCH", message: /must match the size/ });
+  t.throws(() => op("save" as never, tensor as never), { code: "ERR_INVALID_ARGUMENT", message: /not on the list/ });
+  t.throws(() => op("sqrt", tensor, 1 as never), { code: "ERR_INVALID_ARGUMENT", message: /takes 1 arguments but received 2/ });
+  t.throws(() => op("sqrt", ...([] as never as [Tensor])), { code: "ERR_INVALID_ARGUMENT", message: /without its argument/ });
+  t.end();
+});
+
+t.test("errors of the executor have the caller's stack", async (t) => {
+  async function theCaller(): Promise<Tensor> {
+    return opAsync("add.Tensor", Tensor.from([1, 2]), Tensor.from([1, 2, 3]));
+  }
+  await t.rejects(theCaller(), { code: "ERR_TORCH", stack: /theCaller/ });
+});
+
+t.test("an impossible size is an error and not the end of the process", async (t) => {
+  t.throws(() => op("zeros", [2 ** 50], "float32"), { code: /ERR_OUT_OF_MEMORY|ERR_TORCH/ });
+  t.throws(() => op("zeros", [2 ** 40, 2 ** 40], "float32"), { code: /ERR_/ });
+  await t.rejects(opAsync("zeros", [2 ** 50], "float32"), { code: /ERR_OUT_OF_MEMORY|ERR_TORCH/ });
+});
+
+t.test("dispose frees once, and later use says so", async (t) => {
+  const tensor = Tensor.from([1, 2]);
+  const pending = tensor.data();
+  tensor.dispose();
+  tensor[Symbol.dispose]();
+  t.equal(tensor.disposed, true);
+  t.strictSame(await pending, new Float32Array([1, 2]), "what was queued before has its own hold");
+  t.throws(() => tensor.data(), { code: "ERR_DISPOSED" });
+  t.throws(() => op("sqrt", tensor), { code: "ERR_DISPOSED" });
+  t.match(inspect(tensor), "disposed");
+});
+
+t.test("inspect reads well", (t) => {
+  t.equal(inspect(Tensor.from([1, 2])), "Tensor([2], float32, cpu) [ 1, 2 ]");
+  t.equal(inspect(op("zeros", [100, 2], "float32")), "Tensor([100, 2], float32, cpu)");
+  t.end();
+});
