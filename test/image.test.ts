@@ -94,7 +94,7 @@ t.test("sharp is loaded on first use only, and its absence is told", async (t) =
   const original = internals._load;
   const cached = load.cache[file];
   t.teardown(() => { internals._load = original; load.cache[file] = cached; });
-  delete load.cache[file];
+  load.cache[file] = undefined;
   internals._load = (request, ...rest) => {
     if (request === "sharp") throw new Error("Cannot find module 'sharp'");
     return original.call(internals, request, ...rest);

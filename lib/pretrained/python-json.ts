@@ -26,7 +26,7 @@ function format(value: JsonValue, indent: string, isFloat: boolean): string {
     const keys = Object.keys(value).filter((key) => value[key] !== undefined).sort(byCodePoint);
     return bracket("{", "}", indent, keys.map((key) => `${formatString(key)}: ${format(value[key] ?? null, inner, FLOAT_KEYS.has(key))}`));
   }
-  return bracket("[", "]", indent, (value as readonly JsonValue[]).map((item) => format(item, inner, isFloat)));
+  return bracket("[", "]", indent, value.map((item) => format(item, inner, isFloat)));
 }
 
 function bracket(open: string, close: string, indent: string, items: readonly string[]): string {

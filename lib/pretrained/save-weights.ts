@@ -67,7 +67,8 @@ function split(tensors: ReadonlyMap<string, Weight>, limit: number, dtype: Float
     }
     if (size + bytes > limit) {
       shards.push(current);
-      [current, size] = [new Map(), 0];
+      current = new Map();
+      size = 0;
     }
     current.set(name, weight);
     size += bytes;

@@ -9,7 +9,7 @@ const STEM = "diffusion_pytorch_model";
 export interface WeightFiles {
   readonly single: string;
   readonly index: string;
-  /** The index as it was named before diffusers 0.31; none without a variant. */
+  /** The index of a variant as older versions of diffusers named it; null without a variant. */
   readonly legacyIndex: string | null;
   /** @param number from 1 @param count of all shards */
   shard(number: number, count: number): string;

@@ -142,8 +142,8 @@ const LEGACY_ATTENTION: readonly (readonly [old: string, today: string])[] = [
 ];
 
 /**
- * Give attention weights of checkpoints older than diffusers 0.15 their names of today. Where both names stand, the old
- * one is left, so that {@link matchWeights} tells of it.
+ * Give the attention weights of old checkpoints (those of diffusers' former `AttentionBlock`) their names of today. Where
+ * both names stand, the old one is left, so that {@link matchWeights} tells of it.
  * @see diffusers.ModelMixin._convert_deprecated_attention_blocks
  */
 export function renameLegacyAttention(tensors: ReadonlyMap<string, StoredTensor>): ReadonlyMap<string, StoredTensor> {
