@@ -7,7 +7,7 @@ const { runtimeInfo, Tensor } = require(process.argv[1]);
 const [value] = Tensor.from(Float32Array.of(42)).dataSync();
 if (value !== 42) throw new Error("The first tensor holds " + value + " where 42 was put");
 const { libtorch, cpuCapability } = runtimeInfo();
-console.log(JSON.stringify({ libtorch, cpuCapability }));
+console.log(JSON.stringify({ version: libtorch.version, cpuCapability }));
 `;
 
 /**
@@ -26,6 +26,6 @@ export async function ensureItWorks(say, libTorch) {
     throw new SetupError(`The addon was built and does not work (${code}):\n${output.trim()}`, `\`npm run clean\` and another try builds everything anew. The addon is ${addonFile}.`);
   }
   remember("check", hash);
-  const { libtorch, cpuCapability } = JSON.parse(stdout);
-  return { result: `LibTorch ${libtorch} works (${cpuCapability})` };
+  const { version, cpuCapability } = JSON.parse(stdout);
+  return { result: `LibTorch ${version} works (${cpuCapability})` };
 }
