@@ -2,7 +2,7 @@ import { stat } from "node:fs/promises";
 import { dirname, extname } from "node:path";
 import { inspect } from "node:util";
 import type sharp from "sharp";
-import { LatentDiffusionError } from "./errors.js";
+import { InvalidArgumentError, LatentDiffusionError } from "./errors.js";
 import { raiseIo, replaceFile, writeWhole } from "./pretrained/atomic-file.js";
 import { checkInteger, checkOneOf, checkOptions, checkString, unexpected } from "./validate.js";
 
@@ -66,18 +66,20 @@ export class Image {
     if (!(data instanceof Uint8Array || data instanceof Uint8ClampedArray)) throw unexpected("a Uint8Array", "data", data);
     if (size === undefined) throw unexpected("{ width, height }", "size", size);
     const { width, height, channels = 3 } = checkOptions(size, ["width", "height", "channels"], "Image.from");
-    checkInteger(width, "width", 1);
-    checkInteger(height, "height", 1);
-    checkOneOf(String(channels), "channels", ["1", "3", "4"]);
-    const expected = Number(width) * Number(height) * channels;
-    if (data.length !== expected) throw unexpected(`${expected} values (${height} x ${width} x ${channels})`, "data", data);
+    const across = checkInteger(width, "width", 1);
+    const down = checkInteger(height, "height", 1);
+    if (channels !== 1 && channels !== 3 && channels !== 4) throw unexpected("1, 3 or 4", "channels", channels);
+    const expected = across * down * channels;
+    if (data.length !== expected) {
+      throw new InvalidArgumentError(`Expected ${expected} values (${down} x ${across} x ${channels}) for data but received ${data.length}`);
+    }
     const bytes = data instanceof Uint8Array ? data : new Uint8Array(data.buffer, data.byteOffset, data.length);
-    return new Image(bytes, Number(width), Number(height), channels);
+    return new Image(bytes, across, down, channels);
   }
 
   /**
    * Hand the pixels to sharp, for resizing, compositing and the like.
-   * @throws LatentDiffusionError `ERR_IO` if sharp is not installed for this platform
+   * @throws LatentDiffusionError `ERR_ADDON_NOT_FOUND` if sharp is not installed for this platform
    * @see https://sharp.pixelplumbing.com
    */
   toSharp(): sharp.Sharp {
@@ -90,18 +92,19 @@ export class Image {
   /**
    * Encode as a file's bytes.
    * @param options sharp's for the format, such as `{ quality: 90 }`
-   * @throws InvalidArgumentError for an unknown format; LatentDiffusionError `ERR_IO`
+   * @throws InvalidArgumentError for an unknown format or an option that sharp refuses; LatentDiffusionError `ERR_IO` where the
+   *   format cannot hold such a picture, `ERR_ADDON_NOT_FOUND` without sharp
    */
   async toBuffer<Format extends ImageFormat>(format: Format = "png" as Format, options?: ImageFormatOptions[Format]): Promise<Buffer> {
     checkOneOf(format, "format", FORMATS);
-    return this.toSharp().toFormat(format, options).toBuffer();
+    return configure(this.toSharp(), format, options).toBuffer().catch(raiseIo(`Cannot encode ${inspect(this)} as ${format}`));
   }
 
   /**
    * Write a file in the format that its extension names; the name stands for a whole picture at any time.
    * @param path ends in .png, .jpg, .jpeg, .webp, .avif, .tif, .tiff or .gif; its folder exists
    * @param options sharp's for the format
-   * @throws InvalidArgumentError for another extension; LatentDiffusionError `ERR_IO`
+   * @throws InvalidArgumentError for another extension; LatentDiffusionError `ERR_IO`, and what {@link toBuffer} throws
    * @see PIL.Image.Image.save
    */
   async save(path: string, options?: ImageFormatOptions[ImageFormat]): Promise<void> {
@@ -119,6 +122,14 @@ export class Image {
   }
 }
 
+function configure(picture: sharp.Sharp, format: ImageFormat, options: object | undefined): sharp.Sharp {
+  try {
+    return picture.toFormat(format, options);
+  } catch (error) {
+    throw new InvalidArgumentError(`${error instanceof Error ? error.message : String(error)} (an option of sharp's for ${format})`);
+  }
+}
+
 let loaded: typeof sharp | undefined;
 
 /** Load sharp on first use: it opens a library of 20 MB that a caller of tensors or arrays never needs. */
@@ -128,7 +139,7 @@ function loadSharp(): typeof sharp {
     return loaded;
   } catch (cause) {
     throw new LatentDiffusionError(
-      "ERR_IO",
+      "ERR_ADDON_NOT_FOUND",
       "Writing pictures needs the package sharp, which could not be loaded (npm install sharp); image.data has the pixels without it",
       { cause },
     );

@@ -34,8 +34,9 @@ t.test("what does not fit is refused, with what was expected and what came", (t)
     [make(new Uint8Array(3), undefined), /Expected \{ width, height \} for size but received undefined/],
     [make(new Uint8Array(3), { width: 0, height: 1 }), /for width but received 0/],
     [make(new Uint8Array(3), { width: 1, height: 1.5 }), /for height but received 1.5/],
-    [make(new Uint8Array(2), { width: 1, height: 1, channels: 2 }), /for channels but received/],
-    [make(new Uint8Array(5), { width: 1, height: 2 }), /Expected 6 values \(2 x 1 x 3\) for data/],
+    [make(new Uint8Array(2), { width: 1, height: 1, channels: 2 }), /Expected 1, 3 or 4 for channels but received 2/],
+    [make(new Uint8Array(3), { width: 1, height: 1, channels: "3" }), /Expected 1, 3 or 4 for channels but received "3"/],
+    [make(new Uint8Array(5), { width: 1, height: 2 }), /Expected 6 values \(2 x 1 x 3\) for data but received 5/],
     [make(new Uint8Array(3), { width: 1, hight: 1 }), /Unknown option "hight" for Image.from; did you mean "height"/],
   ];
   for (const [call, message] of cases) t.throws(call, { code: "ERR_INVALID_ARGUMENT", message });
@@ -63,6 +64,14 @@ t.test("toBuffer writes the format that it is asked for, png by default, with sh
   t.equal((await sharp(await image.toBuffer()).metadata()).format, "png");
   t.ok((await image.toBuffer("jpeg", { quality: 10 })).length < (await image.toBuffer("jpeg", { quality: 95 })).length);
   await t.rejects(image.toBuffer("bmp" as "png"), { code: "ERR_INVALID_ARGUMENT", message: /Expected one of "png", .* for format but received "bmp"/ });
+  await t.rejects(image.toBuffer("jpeg", { quality: 500 }), { code: "ERR_INVALID_ARGUMENT", message: /quality but received 500 .*an option of sharp's for jpeg/ });
+  await t.rejects(ramp(20_000, 1).toBuffer("webp"), { code: "ERR_IO", message: /Cannot encode Image\(20000 x 1, RGB\) as webp: / });
+});
+
+t.test("pixels in the middle of a larger buffer are the ones that are written", async (t) => {
+  const all = Uint8Array.from({ length: 30 }, (_, i) => i);
+  const image = Image.from(all.subarray(6, 18), { width: 2, height: 2 });
+  t.strictSame([...await sharp(await image.toBuffer("png")).raw().toBuffer()], [...all.subarray(6, 18)]);
 });
 
 t.test("toSharp gives a picture to go on with", async (t) => {
@@ -103,7 +112,7 @@ t.test("sharp is loaded on first use only, and its absence is told", async (t) =
   const image = fresh.Image.from(new Uint8Array(3), { width: 1, height: 1 });
   t.not(fresh.Image, Image, "a fresh copy");
   t.equal(image.data.length, 3, "pixels need no sharp");
-  await t.rejects(image.toBuffer("png"), { code: "ERR_IO", message: /needs the package sharp/, cause: { message: /Cannot find module/ } });
+  await t.rejects(image.toBuffer("png"), { code: "ERR_ADDON_NOT_FOUND", message: /needs the package sharp/, cause: { message: /Cannot find module/ } });
 });
 
 t.test("a grid is filled row by row, as square as it gets", (t) => {

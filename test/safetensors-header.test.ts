@@ -1,6 +1,7 @@
 import t from "tap";
 import { LatentDiffusionError } from "../lib/errors.js";
 import { type ByteSource, type Header, MAX_HEADER_BYTES, readHeader } from "../lib/pretrained/safetensors-header.js";
+import { xorshift } from "./support/xorshift.js";
 
 const F = "weights.safetensors";
 
@@ -114,17 +115,6 @@ t.test("a source that answers with fewer bytes than asked is a file cut short", 
   const short = (keep: number): ByteSource => ({ size: bytes.length, read: (offset, length) => Promise.resolve(bytes.subarray(offset, Math.min(offset + length, keep))) });
   for (const keep of [0, 4, 8, 20]) await t.rejects(readHeader(short(keep), F), { code: "ERR_CHECKPOINT_INVALID", message: /cut short/ });
 });
-
-/** A small seeded generator, so that a failure can be repeated. @see Marsaglia, Xorshift RNGs */
-function* xorshift(seed: number): Generator<number, never> {
-  let state = seed;
-  for (;;) {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    yield state >>> 0;
-  }
-}
 
 t.test("whatever is done to a file's bytes gives a header that describes it, or the typed error", async (t) => {
   const header = `{"__metadata__":{"format":"pt"},"a.weight":${ONE},"a.bias":${entry("F16", [2, 1], [8, 12])}}   `;

@@ -25,8 +25,8 @@ export async function readConfig(folder: string, fileName: string, className: st
   const config = await readJsonObject(path);
   const expected = typeof className === "string" ? [className] : className;
   const found = config._class_name;
-  if (found === undefined) throw new LatentDiffusionError("ERR_CHECKPOINT_INVALID", `${path}: it has no _class_name`);
-  if (typeof found !== "string" || !expected.includes(found)) {
+  // diffusers writes it always and needs it never: a config written by hand may lack it.
+  if (found !== undefined && (typeof found !== "string" || !expected.includes(found))) {
     throw new LatentDiffusionError(
       "ERR_CONFIG_UNSUPPORTED",
       `${path}: Expected ${expected.map((name) => JSON.stringify(name)).join(" or ")} for _class_name but received ${JSON.stringify(found)}`,
