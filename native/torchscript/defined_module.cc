@@ -1,9 +1,12 @@
-// Networks that TypeScript wrote: compiled once, instantiated as often as needed.
+// Networks that TypeScript wrote. Each instance is compiled for itself (tens of milliseconds for the full-size UNet): an
+// optimised one has its weights as constants in its code, which a shared compilation unit would keep for ever.
 
 #include <ATen/ops/empty.h>
 #include <torch/csrc/jit/api/module.h>
 
+#include <functional>
 #include <stdexcept>
+#include <utility>
 
 #include "checkpoint/coded_error.h"
 #include "torchscript/module_source.h"
@@ -11,11 +14,35 @@
 namespace latent_diffusion {
 namespace {
 
+using Unit = std::shared_ptr<torch::jit::CompilationUnit>;
+// Gives the next parameter's values, in the order of the specification.
+using NextWeight = std::function<at::Tensor(const std::string& name, const std::vector<int64_t>& shape)>;
+
+torch::jit::Module Compile(const ModuleSpec& spec, const std::string& prefix, const Unit& unit, const NextWeight& next) {
+  torch::jit::Module module(c10::QualifiedName("__torch__.latent_diffusion." + spec.name), unit,
+                            /*shouldMangle=*/true);
+  // Python's eval() and torch::jit::freeze both look for it.
+  module.register_attribute("training", c10::BoolType::get(), false);
+  for (const auto& [name, shape] : spec.parameters) {
+    module.register_parameter(name, next(prefix + name, shape), /*is_buffer=*/false);
+  }
+  for (const auto& [name, child] : spec.children) {
+    module.register_module(name, Compile(child, prefix + name + ".", unit, next));
+  }
+  // The parser wants the last line ended.
+  module.define(spec.source + "\n");
+  return module;
+}
+
 class DefinedModule : public ModuleSource {
  public:
-  explicit DefinedModule(const ModuleSpec& spec)
-      : unit_(std::make_shared<torch::jit::CompilationUnit>()), root_(Compile(spec, "")) {
-    for (const auto& method : root_.prototype.get_methods()) methods_.push_back(method.name());
+  explicit DefinedModule(const ModuleSpec& spec) : spec_(spec) {
+    const auto list = [this](const std::string& name, const std::vector<int64_t>& shape) {
+      parameters_.push_back({name, shape, c10::ScalarType::Float});
+      return at::empty({0});
+    };
+    const torch::jit::Module module = Compile(spec_, "", std::make_shared<torch::jit::CompilationUnit>(), list);
+    for (const auto& method : module.get_methods()) methods_.push_back(method.name());
   }
 
   torch::jit::Module Instantiate(const std::vector<Weight>& weights, const Placement& placement) override {
@@ -23,60 +50,19 @@ class DefinedModule : public ModuleSource {
       throw CodedError("ERR_INTERNAL", "A module of " + std::to_string(parameters_.size()) +
                                            " parameters was given " + std::to_string(weights.size()) + " weights");
     }
-    size_t next = 0;
-    return Instantiate(root_, weights, placement, next);
+    size_t index = 0;
+    const auto load = [&](const std::string& name, const std::vector<int64_t>& shape) {
+      const at::Tensor weight = LoadWeight(weights[index++]);
+      if (weight.sizes() != c10::IntArrayRef(shape)) {
+        throw CodedError("ERR_CHECKPOINT_INVALID", "The shape of " + name + " is not the network's");
+      }
+      return Place(weight, placement);
+    };
+    return Compile(spec_, "", std::make_shared<torch::jit::CompilationUnit>(), load);
   }
 
  private:
-  // One class: its compiled type, and what an instance of it needs.
-  struct Node {
-    torch::jit::Module prototype;
-    std::vector<std::string> parameters;
-    std::vector<std::pair<std::string, Node>> children;
-  };
-
-  Node Compile(const ModuleSpec& spec, const std::string& prefix) {
-    Node node{torch::jit::Module(c10::QualifiedName("__torch__.latent_diffusion." + spec.name), unit_,
-                                 /*shouldMangle=*/true),
-              {},
-              {}};
-    // Python's eval() and torch::jit::freeze both look for it.
-    node.prototype.register_attribute("training", c10::BoolType::get(), false);
-    for (const auto& [name, shape] : spec.parameters) {
-      node.prototype.register_parameter(name, at::empty({0}), /*is_buffer=*/false);
-      node.parameters.push_back(name);
-      parameters_.push_back({prefix + name, shape, c10::ScalarType::Float});
-    }
-    for (const auto& [name, child] : spec.children) {
-      Node compiled = Compile(child, prefix + name + ".");
-      node.prototype.register_module(name, compiled.prototype);
-      node.children.emplace_back(name, std::move(compiled));
-    }
-    node.prototype.define(spec.source);
-    return node;
-  }
-
-  torch::jit::Module Instantiate(const Node& node, const std::vector<Weight>& weights,
-                                 const Placement& placement, size_t& next) const {
-    torch::jit::Module instance(unit_, node.prototype.type());
-    instance.setattr("training", false);
-    for (const std::string& name : node.parameters) {
-      const ParameterInfo& info = parameters_[next];
-      const at::Tensor weight = LoadWeight(weights[next]);
-      if (weight.sizes() != c10::IntArrayRef(info.shape)) {
-        throw CodedError("ERR_CHECKPOINT_INVALID", "The shape of " + info.name + " is not the network's");
-      }
-      instance.setattr(name, Place(weight, placement));
-      next++;
-    }
-    for (const auto& [name, child] : node.children) {
-      instance.setattr(name, Instantiate(child, weights, placement, next)._ivalue());
-    }
-    return instance;
-  }
-
-  std::shared_ptr<torch::jit::CompilationUnit> unit_;
-  Node root_;
+  const ModuleSpec spec_;
 };
 
 }  // namespace

@@ -15,8 +15,8 @@ Executable::Executable(ModuleSource& source, const std::vector<Weight>& weights,
           source.Instantiate(weights, Placement{options.device, options.dtype, options.optimize}))) {
   for (const at::Tensor& parameter : module_->parameters()) bytes_ += static_cast<int64_t>(parameter.nbytes());
   if (options.optimize) {
-    // Attributes become constants, which graph passes can see.
-    *module_ = torch::jit::freeze_module(*module_, source.methods());
+    // Attributes become constants, which graph passes can see. In place: the module is nobody else's.
+    torch::jit::freeze_module_inplace(module_.get(), source.methods());
   }
 }
 

@@ -48,7 +48,7 @@ class ModuleSource {
   const std::optional<c10::Device>& baked_device() const { return baked_device_; }
   const std::optional<c10::ScalarType>& baked_dtype() const { return baked_dtype_; }
 
-  // A module of its own with its weights in place. `weights` are those of parameters(), in order; empty for a file.
+  // A module of its own, code and all, with its weights in place. `weights` are those of parameters(), in order; empty for a file.
   virtual torch::jit::Module Instantiate(const std::vector<Weight>& weights, const Placement& placement) = 0;
 
  protected:

@@ -1,0 +1,35 @@
+import t from "tap";
+import { runProgram } from "./run-program.js";
+
+t.test("process.exit() during a forward keeps its exit code", async (t) => {
+  t.match(await runProgram("exit-during-forward.cjs", "exit"), { code: 7, signal: null });
+});
+
+t.test("an uncaught exception during a forward ends as any other", async (t) => {
+  t.match(await runProgram("exit-during-forward.cjs", "throw"), { code: 1, signal: null, output: /on purpose/ });
+});
+
+t.test("a process waits for what it was asked to compute", async (t) => {
+  t.match(await runProgram("exit-during-forward.cjs", "wait"), { code: 0, signal: null, output: /^settled\n$/ });
+});
+
+t.test("a module that is disposed while it runs runs out", async (t) => {
+  t.match(await runProgram("exit-during-forward.cjs", "dispose"), { code: 0, signal: null, output: /^256,256\n$/ });
+});
+
+t.test("terminated workers do not take the process down, and the addon loads again after the last", async (t) => {
+  const ending = await runProgram("workers.cjs", "terminate");
+  t.match(ending, { code: 0, signal: null, output: "terminated 1\nterminated 1\ncomputed 4\n" });
+});
+
+t.test("the main thread goes on after a worker was terminated", async (t) => {
+  t.match(await runProgram("workers.cjs", "main-goes-on"), { code: 0, signal: null, output: "computed 256,256\n" });
+});
+
+t.test("workers share one executor", async (t) => {
+  t.match(await runProgram("workers.cjs", "share"), { code: 0, signal: null, output: "equal true\n" });
+});
+
+t.test("process.exit() while a worker computes", async (t) => {
+  t.match(await runProgram("workers.cjs", "exit"), { code: 7, signal: null });
+});
