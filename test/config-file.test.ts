@@ -68,7 +68,7 @@ t.test("a config is written as Python writes it", async (t) => {
   await writeConfig(folder, "config.json", "UNet2DModel", {
     norm_eps: 1e-5, dropout: 0, beta_start: 0.0015, scaling_factor: 1, tiny: 1e-7, small: 0.0001, large: 1e16, huge: 1.5e300, "\uffff": 1, "\u{10000}": 2,
     trained_betas: [0, 0.5, 1], lambda_min_clipped: -Infinity, not_a_number: NaN, sample_size: 64, class_embed_type: null, text: 'é"\\\n\u007f😀',
-    empty: [], none: {}, nested: { b: [[1, 2], []], a: true }, ratio: 1.25, _class_name: "Old", _use_default_values: ["a"], _ignore_files: [],
+    empty: [], none: {}, nested: { b: [[1, 2], []], a: true }, ratio: 1.25, _class_name: "Old", _use_default_values: ["a"], _ignore_files: [], _name_or_path: "a folder of mine",
   });
   t.equal(readFileSync(join(folder, "config.json"), "utf8"), `{
   "_class_name": "UNet2DModel",

@@ -10,8 +10,11 @@ export type { JsonObject, JsonValue } from "./json.js";
 /** The version whose files these are: what a reader in Python may rely on. */
 export const DIFFUSERS_VERSION = "0.42.1";
 
-/** What diffusers keeps in a config while it runs and never writes. */
-const TRANSIENT_KEYS: readonly string[] = ["_ignore_files", "_use_default_values", "_pre_quantization_dtype"];
+/**
+ * What diffusers keeps in a config while it runs and never writes; and `_name_or_path`, the folder that it last loaded the
+ * file from, which is false of a copy and nobody else's to know.
+ */
+const TRANSIENT_KEYS: readonly string[] = ["_ignore_files", "_name_or_path", "_use_default_values", "_pre_quantization_dtype"];
 
 /**
  * Read a component's config file, whole, `_class_name` and keys of other classes included; `NaN` and `Infinity` are read as Python does.
