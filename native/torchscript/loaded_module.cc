@@ -3,6 +3,8 @@
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/serialization/import.h>
 
+#include <mutex>
+#include <optional>
 #include <utility>
 
 #include "checkpoint/coded_error.h"
@@ -31,13 +33,19 @@ class LoadedModule : public ModuleSource {
 
   torch::jit::Module Instantiate(const std::vector<Weight>& /*weights*/, const Placement& placement) override {
     // The first time, what was read to look at it; later from the file, so that the weights are not held twice.
-    torch::jit::Module module = fresh_ ? std::move(*fresh_) : Read();
-    fresh_.reset();
-    Move(module, placement);
-    return module;
+    std::optional<torch::jit::Module> module = TakeFresh();
+    if (!module) module = Read();
+    Move(*module, placement);
+    return *std::move(module);
   }
 
  private:
+  // Executors of several devices may ask at once.
+  std::optional<torch::jit::Module> TakeFresh() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return std::exchange(fresh_, std::nullopt);
+  }
+
   torch::jit::Module Read() const {
     const RandomAccessFile exists(path_);
     try {
@@ -67,7 +75,8 @@ class LoadedModule : public ModuleSource {
   }
 
   const std::string path_;
-  std::optional<torch::jit::Module> fresh_;
+  std::mutex mutex_;
+  std::optional<torch::jit::Module> fresh_;  // guarded by mutex_
 };
 
 }  // namespace
