@@ -2,7 +2,7 @@ import { inspect } from "node:util";
 import { checkDevice } from "./device.js";
 import { InvalidArgumentError, LatentDiffusionError } from "./errors.js";
 import { type Device, type DType, DTYPES, type GeneratorHandle, native, run } from "./native.js";
-import { checkShape, Tensor, wrapTensor } from "./tensor.js";
+import { checkShape, type Tensor, wrapTensor } from "./tensor.js";
 import { checkOneOf, checkOptions, unexpected } from "./validate.js";
 
 const INTERNAL = Symbol("latent-diffusion internal");

@@ -181,7 +181,10 @@ export class ScriptModule {
     const handle = await settle(native().moduleDerive(this.#module, this.#lowerWeights(), { device, dtype, optimize }), this.stage);
     return {
       commit: () => {
-        if (this.#disposed) return native().dispose(handle);
+        if (this.#disposed) {
+          native().dispose(handle);
+          return;
+        }
         if (this.#execution) native().dispose(this.#execution.handle);
         this.#execution = { handle, device, dtype, optimize };
       },

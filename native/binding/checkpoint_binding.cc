@@ -39,7 +39,8 @@ namespace {
 
 Napi::Value CheckpointOpen(const Napi::CallbackInfo& info) {
   return RunAsync(
-      info.Env(), c10::kCPU, [path = ToString(info[0])] { return std::make_shared<RandomAccessFile>(path); },
+      info.Env(), c10::kCPU,
+      [path = ToString(info[0])] { return std::make_shared<RandomAccessFile>(path); },
       [](Napi::Env env, const std::shared_ptr<RandomAccessFile>& file) {
         auto result = Napi::Object::New(env);
         result.Set("size", Napi::Number::New(env, static_cast<double>(file->size())));
@@ -58,19 +59,22 @@ Napi::Value CheckpointRead(const Napi::CallbackInfo& info) {
   }
   const auto work = [file, offset, length] {
     at::Tensor bytes = at::empty({length}, at::TensorOptions().dtype(c10::ScalarType::Byte));
-    file->Read(static_cast<uint64_t>(offset), static_cast<uint64_t>(length), bytes.mutable_data_ptr());
+    file->Read(static_cast<uint64_t>(offset), static_cast<uint64_t>(length),
+               bytes.mutable_data_ptr());
     return bytes;
   };
   return RunAsync(info.Env(), c10::kCPU, work, ArrayFromTensor);
 }
 
 Napi::Value CheckpointWrite(const Napi::CallbackInfo& info) {
-  if (!info[1].IsTypedArray() || info[1].As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) {
+  if (!info[1].IsTypedArray() ||
+      info[1].As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) {
     throw CodedError("ERR_INVALID_ARGUMENT", "Expected a Uint8Array for the header");
   }
   const auto header = info[1].As<Napi::Uint8Array>();
   const auto work = [path = ToString(info[0]),
-                     bytes = std::vector<uint8_t>(header.Data(), header.Data() + header.ByteLength()),
+                     bytes =
+                         std::vector<uint8_t>(header.Data(), header.Data() + header.ByteLength()),
                      weights = ToWeights(info[2]), dtype = ToOptionalDtype(info[3])] {
     WriteCheckpoint(path, bytes, weights, dtype);
     return true;

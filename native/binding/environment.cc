@@ -27,8 +27,8 @@ std::shared_ptr<Environment> Environment::Of(Napi::Env env) {
 void Environment::Open(Napi::Env env) {
   const napi_value name = Napi::String::New(env, "latent-diffusion");
   const napi_status status = napi_create_threadsafe_function(
-      env, nullptr, nullptr, name, /*max_queue_size=*/0, /*initial_thread_count=*/1, nullptr, nullptr,
-      this, CallJavaScript, &function_);
+      env, nullptr, nullptr, name, /*max_queue_size=*/0, /*initial_thread_count=*/1, nullptr,
+      nullptr, this, CallJavaScript, &function_);
   if (status != napi_ok) throw Napi::Error::New(env);
   napi_unref_threadsafe_function(env, function_);
   // Hooks run in reverse order, so this one runs before the function's own, which frees it.
@@ -63,7 +63,8 @@ void Environment::CallJavaScript(napi_env env, napi_value, void* context, void* 
   try {
     (*answer)(env);
   } catch (...) {
-    // Only an environment that is being terminated refuses to settle a promise; nobody is left to tell.
+    // Only an environment that is being terminated refuses to settle a promise; nobody is left to
+    // tell.
   }
 }
 

@@ -14,7 +14,8 @@ class Environment : public std::enable_shared_from_this<Environment> {
  public:
   using Answer = std::function<void(Napi::Env)>;
 
-  // Thread: JavaScript. Made when the addon is loaded into the environment, closed by its cleanup hook.
+  // Thread: JavaScript. Made when the addon is loaded into the environment, closed by its cleanup
+  // hook.
   static void Create(Napi::Env env);
   static std::shared_ptr<Environment> Of(Napi::Env env);
 

@@ -1,5 +1,5 @@
-// Errors that carry one of the package's stable codes, and the translation of everything LibTorch throws.
-// Thread: any; only ToJavaScript touches an environment.
+// Errors that carry one of the package's stable codes, and the translation of everything LibTorch
+// throws. Thread: any; only ToJavaScript touches an environment.
 #pragma once
 
 #include <exception>
@@ -20,7 +20,8 @@ struct ErrorInfo {
   std::string message;
 };
 
-// Says what an exception is to a JavaScript caller: a code of lib/errors.ts and a message without C++ frames.
+// Says what an exception is to a JavaScript caller: a code of lib/errors.ts and a message without
+// C++ frames.
 ErrorInfo Describe(const std::exception_ptr& exception);
 
 // A JavaScript Error with `code`; translated further in lib/native-errors.ts.

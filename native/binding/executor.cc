@@ -39,7 +39,8 @@ int DefaultThreads() {
 Executor& Executor::For(const c10::Device& device) {
   Executors& executors = AllExecutors();
   const std::lock_guard<std::mutex> lock(executors.mutex);
-  const auto key = std::make_pair(device.type(), device.has_index() ? device.index() : c10::DeviceIndex{0});
+  const auto key =
+      std::make_pair(device.type(), device.has_index() ? device.index() : c10::DeviceIndex{0});
   auto found = executors.by_device.find(key);
   if (found != executors.by_device.end()) return *found->second;
   DefaultThreads();
@@ -47,7 +48,8 @@ Executor& Executor::For(const c10::Device& device) {
   // Registered after LibTorch was opened, so it runs before LibTorch's own static objects go.
   if (executors.by_device.empty()) std::atexit([] { Shutdown(); });
 #endif
-  auto* executor = new Executor(c10::Device(key.first, device.is_cpu() ? c10::DeviceIndex{-1} : key.second));
+  auto* executor =
+      new Executor(c10::Device(key.first, device.is_cpu() ? c10::DeviceIndex{-1} : key.second));
   executors.by_device.emplace(key, executor);
   std::thread([executor] { executor->Run(); }).detach();
   return *executor;
@@ -99,9 +101,8 @@ void Executor::Execute(Job job) {
   }
   // What the work held is freed here and not on the event loop.
   job.work = nullptr;
-  job.environment->Deliver([answer = std::move(job.answer), error = std::move(error)](Napi::Env env) {
-    answer(env, error);
-  });
+  job.environment->Deliver([answer = std::move(job.answer),
+                            error = std::move(error)](Napi::Env env) { answer(env, error); });
 }
 
 void Executor::Shutdown() {

@@ -24,7 +24,8 @@ struct HandleName<CancelFlag> {
   static constexpr const char* value = "flag";
 };
 
-// What the queue holds. `work` runs on the executor and may throw; `answer` runs on the JavaScript thread.
+// What the queue holds. `work` runs on the executor and may throw; `answer` runs on the JavaScript
+// thread.
 struct Job {
   std::shared_ptr<Environment> environment;
   std::shared_ptr<CancelFlag> cancel;

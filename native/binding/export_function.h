@@ -1,4 +1,5 @@
-// The shell around every export: an inference guard, one intra-op thread, and errors that carry a code.
+// The shell around every export: an inference guard, one intra-op thread, and errors that carry a
+// code.
 #pragma once
 
 #include <c10/core/InferenceMode.h>

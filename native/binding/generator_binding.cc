@@ -12,11 +12,14 @@ namespace {
 
 at::Generator NewGenerator(const c10::Device& device) {
   if (device.is_cpu()) return at::make_generator<at::CPUGeneratorImpl>();
-  return at::globalContext().getAcceleratorHooksInterface(device.type()).getNewGenerator(device.index());
+  return at::globalContext()
+      .getAcceleratorHooksInterface(device.type())
+      .getNewGenerator(device.index());
 }
 
 Napi::Value GeneratorCreate(const Napi::CallbackInfo& info) {
-  if (!info[1].IsBigInt()) throw CodedError("ERR_INVALID_ARGUMENT", "Expected a bigint for the seed");
+  if (!info[1].IsBigInt())
+    throw CodedError("ERR_INVALID_ARGUMENT", "Expected a bigint for the seed");
   bool lossless = false;
   const uint64_t seed = info[1].As<Napi::BigInt>().Uint64Value(&lossless);
   at::Generator generator = NewGenerator(ToDevice(info[0]));
@@ -38,7 +41,8 @@ Napi::Value GeneratorGetState(const Napi::CallbackInfo& info) {
 
 Napi::Value GeneratorSetState(const Napi::CallbackInfo& info) {
   const auto generator = FromHandle<at::Generator>(info[0]);
-  if (!info[1].IsTypedArray()) throw CodedError("ERR_INVALID_ARGUMENT", "Expected a Uint8Array for the state");
+  if (!info[1].IsTypedArray())
+    throw CodedError("ERR_INVALID_ARGUMENT", "Expected a Uint8Array for the state");
   const auto length = static_cast<int64_t>(info[1].As<Napi::TypedArray>().ElementLength());
   const at::Tensor state = TensorFromArray(info[1], {length}, c10::ScalarType::Byte);
   try {

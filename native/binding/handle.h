@@ -1,5 +1,6 @@
 // Opaque, type-tagged references that JavaScript holds to native objects.
-// Thread: the JavaScript thread of the environment that made them; what they refer to is shared with queued jobs.
+// Thread: the JavaScript thread of the environment that made them; what they refer to is shared
+// with queued jobs.
 #pragma once
 
 #include <napi.h>
@@ -48,7 +49,8 @@ class Handle : public HandleBase {
   std::shared_ptr<T> value_;
 };
 
-// Checks the tag that MakeHandle sets, so that a foreign value is an error and never a wild pointer.
+// Checks the tag that MakeHandle sets, so that a foreign value is an error and never a wild
+// pointer.
 HandleBase& AsHandle(const Napi::Value& value, const char* expected);
 
 // Tags the value and tells V8 of the memory behind it.

@@ -24,8 +24,9 @@ c10::IValue ToIValue(const Napi::Value& value, const c10::Type& type);
 c10::IValue ToNumber(const Napi::Value& value) {
   const double number = value.As<Napi::Number>();
   const bool integral = number == std::trunc(number) && std::fabs(number) <= 9007199254740992.0;
-  // JavaScript has one kind of number. As an int it takes part in type promotion as Python's int does: it never turns an
-  // integer tensor into a floating one, and next to a floating tensor the two mean the same.
+  // JavaScript has one kind of number. As an int it takes part in type promotion as Python's int
+  // does: it never turns an integer tensor into a floating one, and next to a floating tensor the
+  // two mean the same.
   return integral ? c10::IValue(static_cast<int64_t>(number)) : c10::IValue(number);
 }
 
@@ -114,12 +115,14 @@ Napi::Value FromIValue(Napi::Env env, const c10::IValue& value) {
   if (value.isString()) return Napi::String::New(env, value.toStringRef());
   if (value.isNone()) return env.Null();
   if (value.isTuple() || value.isList()) {
-    const auto elements = value.isTuple() ? value.toTupleRef().elements().vec() : value.toListRef().vec();
+    const auto elements =
+        value.isTuple() ? value.toTupleRef().elements().vec() : value.toListRef().vec();
     auto array = Napi::Array::New(env, elements.size());
     for (uint32_t i = 0; i < elements.size(); i++) array.Set(i, FromIValue(env, elements[i]));
     return array;
   }
-  throw CodedError("ERR_TORCH", "A result of type " + value.tagKind() + " cannot be returned to JavaScript");
+  throw CodedError("ERR_TORCH",
+                   "A result of type " + value.tagKind() + " cannot be returned to JavaScript");
 }
 
 }  // namespace latent_diffusion

@@ -8,8 +8,8 @@
 
 namespace latent_diffusion {
 
-// Fills a call's stack from an array: undefined is the default, what is missing or too much is an error.
-// `first` skips leading arguments that the caller pushed (a method's self).
+// Fills a call's stack from an array: undefined is the default, what is missing or too much is an
+// error. `first` skips leading arguments that the caller pushed (a method's self).
 void PushArguments(const c10::FunctionSchema& schema, size_t first, const Napi::Value& array,
                    torch::jit::Stack& stack);
 

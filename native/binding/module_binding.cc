@@ -27,15 +27,18 @@ struct HandleName<Executable> {
 namespace {
 
 ModuleSpec ToSpec(const Napi::Value& value) {
-  if (!value.IsObject()) throw CodedError("ERR_INVALID_ARGUMENT", "Expected a module's specification");
+  if (!value.IsObject())
+    throw CodedError("ERR_INVALID_ARGUMENT", "Expected a module's specification");
   const auto object = value.As<Napi::Object>();
   ModuleSpec spec{ToString(object.Get("name")), ToString(object.Get("source")), {}, {}};
   const auto pairs = [&object](const char* name, const auto& add) {
-    if (!object.Get(name).IsArray()) throw CodedError("ERR_INVALID_ARGUMENT", std::string("Expected an array of ") + name);
+    if (!object.Get(name).IsArray())
+      throw CodedError("ERR_INVALID_ARGUMENT", std::string("Expected an array of ") + name);
     const auto array = object.Get(name).As<Napi::Array>();
     for (uint32_t i = 0; i < array.Length(); i++) {
       const Napi::Value pair = array[i];
-      if (!pair.IsArray()) throw CodedError("ERR_INVALID_ARGUMENT", std::string("Expected pairs in ") + name);
+      if (!pair.IsArray())
+        throw CodedError("ERR_INVALID_ARGUMENT", std::string("Expected pairs in ") + name);
       add(ToString(pair.As<Napi::Array>().Get(0U)), pair.As<Napi::Array>().Get(1U));
     }
   };
@@ -43,7 +46,7 @@ ModuleSpec ToSpec(const Napi::Value& value) {
     spec.parameters.emplace_back(std::move(name), ToShape(shape));
   });
   pairs("children", [&spec](std::string name, const Napi::Value& child) {
-    spec.children.emplace_back(std::move(name), ToSpec(child));
+    spec.children.push_back({std::move(name), ToSpec(child)});
   });
   return spec;
 }
@@ -82,29 +85,35 @@ Napi::Value ModuleInfo(const Napi::CallbackInfo& info) {
   auto result = Napi::Object::New(env);
   result.Set("methods", methods);
   result.Set("parameters", parameters);
-  result.Set("bakedDevice", source->baked_device() ? Napi::String::New(env, source->baked_device()->str())
-                                                   : env.Null());
-  result.Set("bakedDtype", source->baked_dtype() ? Napi::String::New(env, DtypeName(*source->baked_dtype()))
-                                                 : env.Null());
+  result.Set("bakedDevice", source->baked_device()
+                                ? Napi::String::New(env, source->baked_device()->str())
+                                : env.Null());
+  result.Set("bakedDtype", source->baked_dtype()
+                               ? Napi::String::New(env, DtypeName(*source->baked_dtype()))
+                               : env.Null());
   return result;
 }
 
 Napi::Value ModuleDerive(const Napi::CallbackInfo& info) {
-  if (!info[2].IsObject()) throw CodedError("ERR_INVALID_ARGUMENT", "Expected an object of options");
+  if (!info[2].IsObject())
+    throw CodedError("ERR_INVALID_ARGUMENT", "Expected an object of options");
   const auto wanted = info[2].As<Napi::Object>();
   const DeriveOptions options{ToDevice(wanted.Get("device")), ToDtype(wanted.Get("dtype")),
                               ToBool(wanted.Get("optimize"))};
-  const auto work = [source = FromHandle<ModuleSource>(info[0]), weights = ToOptionalWeights(info[1]), options] {
-    return std::make_shared<Executable>(*source, weights, options);
-  };
-  return RunAsync(info.Env(), options.device, work, [](Napi::Env env, const std::shared_ptr<Executable>& executable) {
-    return MakeHandle(env, executable, executable->device().is_cpu() ? executable->bytes() : 0);
-  });
+  const auto work = [source = FromHandle<ModuleSource>(info[0]),
+                     weights = ToOptionalWeights(info[1]),
+                     options] { return std::make_shared<Executable>(*source, weights, options); };
+  return RunAsync(info.Env(), options.device, work,
+                  [](Napi::Env env, const std::shared_ptr<Executable>& executable) {
+                    return MakeHandle(env, executable,
+                                      executable->device().is_cpu() ? executable->bytes() : 0);
+                  });
 }
 
 Napi::Value ModuleSave(const Napi::CallbackInfo& info) {
-  const auto work = [source = FromHandle<ModuleSource>(info[0]), weights = ToOptionalWeights(info[1]),
-                     path = ToString(info[2]), dtype = ToOptionalDtype(info[3])] {
+  const auto work = [source = FromHandle<ModuleSource>(info[0]),
+                     weights = ToOptionalWeights(info[1]), path = ToString(info[2]),
+                     dtype = ToOptionalDtype(info[3])] {
     SaveModule(*source, weights, path, dtype);
     return true;
   };

@@ -15,8 +15,8 @@
 namespace latent_diffusion {
 namespace {
 
-// What JavaScript may call: operators that compute and neither write in place nor touch files. Sorted.
-// Their types for TypeScript are `Operators` in lib/tensor.ts.
+// What JavaScript may call: operators that compute and neither write in place nor touch files.
+// Sorted. Their types for TypeScript are `Operators` in lib/tensor.ts.
 constexpr auto kAllowed = std::to_array<std::string_view>({
     "abs",
     "add.Scalar",
@@ -99,7 +99,9 @@ c10::IValue RunCall(Call call) {
   return call.stack.at(0);
 }
 
-Napi::Value Op(const Napi::CallbackInfo& info) { return FromIValue(info.Env(), RunCall(MakeCall(info))); }
+Napi::Value Op(const Napi::CallbackInfo& info) {
+  return FromIValue(info.Env(), RunCall(MakeCall(info)));
+}
 
 Napi::Value OpAsync(const Napi::CallbackInfo& info) {
   const Call call = MakeCall(info);

@@ -1,4 +1,5 @@
-// "Run this on the executor, then make a JavaScript value": the one way in which work leaves the event loop.
+// "Run this on the executor, then make a JavaScript value": the one way in which work leaves the
+// event loop.
 #pragma once
 
 #include <napi.h>
@@ -12,7 +13,8 @@
 
 namespace latent_diffusion {
 
-// Queues `work` (executor thread; may throw) and returns a promise of `convert(env, result)` (JavaScript thread).
+// Queues `work` (executor thread; may throw) and returns a promise of `convert(env, result)`
+// (JavaScript thread).
 template <typename Work, typename Convert>
 Napi::Value RunAsync(Napi::Env env, const c10::Device& device, Work work, Convert convert,
                      std::shared_ptr<CancelFlag> cancel = nullptr) {
@@ -23,7 +25,8 @@ Napi::Value RunAsync(Napi::Env env, const c10::Device& device, Work work, Conver
   job.environment = Environment::Of(env);
   job.cancel = std::move(cancel);
   job.work = [work = std::move(work), result] { result->emplace(work()); };
-  job.answer = [deferred, result, convert](Napi::Env answer_env, const std::optional<ErrorInfo>& error) {
+  job.answer = [deferred, result, convert](Napi::Env answer_env,
+                                           const std::optional<ErrorInfo>& error) {
     if (error) return deferred.Reject(ToJavaScript(answer_env, *error).Value());
     try {
       deferred.Resolve(convert(answer_env, std::move(**result)));

@@ -30,7 +30,8 @@ namespace {
 
 constexpr int64_t kMostThreads = 1024;
 
-// Node closes an addon with the last environment that loaded it, while an executor may still be inside.
+// Node closes an addon with the last environment that loaded it, while an executor may still be
+// inside.
 void KeepLoaded() {
 #ifndef _WIN32
   Dl_info self;
@@ -45,16 +46,19 @@ Napi::Value RuntimeInfo(const Napi::CallbackInfo& info) {
   auto result = Napi::Object::New(env);
   result.Set("builtWith", TORCH_VERSION);
   result.Set("cpuCapability", at::get_cpu_capability());
-  result.Set("cudaDevices", Napi::Number::New(env, at::globalContext().hasCUDA()
-                                                       ? static_cast<double>(at::detail::getCUDAHooks().getNumGPUs())
-                                                       : 0));
+  result.Set(
+      "cudaDevices",
+      Napi::Number::New(env, at::globalContext().hasCUDA()
+                                 ? static_cast<double>(at::detail::getCUDAHooks().getNumGPUs())
+                                 : 0));
   result.Set("threads", Napi::Number::New(env, Executor::Threads()));
   return result;
 }
 
 Napi::Value SetThreads(const Napi::CallbackInfo& info) {
   const int64_t count = ToInt64(info[0]);
-  if (count < 1 || count > kMostThreads) throw CodedError("ERR_INVALID_ARGUMENT", "Expected 1 to 1024 threads");
+  if (count < 1 || count > kMostThreads)
+    throw CodedError("ERR_INVALID_ARGUMENT", "Expected 1 to 1024 threads");
   Executor::SetThreads(static_cast<int>(count));
   return info.Env().Undefined();
 }

@@ -24,14 +24,16 @@ Napi::Value TensorInfo(const Napi::CallbackInfo& info) {
 
 Napi::Value TensorData(const Napi::CallbackInfo& info) {
   const at::Tensor tensor = ToTensor(info[0]);
-  return RunAsync(info.Env(), tensor.device(), [tensor] { return ForArray(tensor); }, ArrayFromTensor);
+  return RunAsync(
+      info.Env(), tensor.device(), [tensor] { return ForArray(tensor); }, ArrayFromTensor);
 }
 
 Napi::Value TensorDataSync(const Napi::CallbackInfo& info) {
   const at::Tensor tensor = ToTensor(info[0]);
   if (!tensor.is_cpu()) {
-    throw CodedError("ERR_INVALID_ARGUMENT", "dataSync() is for tensors on the CPU; use data() for one on " +
-                                                 tensor.device().str());
+    throw CodedError(
+        "ERR_INVALID_ARGUMENT",
+        "dataSync() is for tensors on the CPU; use data() for one on " + tensor.device().str());
   }
   return ArrayFromTensor(info.Env(), ForArray(tensor));
 }
@@ -40,10 +42,12 @@ Napi::Value TensorTo(const Napi::CallbackInfo& info) {
   const at::Tensor tensor = ToTensor(info[0]);
   const c10::Device device = info[1].IsNull() ? tensor.device() : ToDevice(info[1]);
   const c10::ScalarType dtype = ToOptionalDtype(info[2]).value_or(tensor.scalar_type());
-  // On the other device's thread if either is one, so that its memory and streams are met where they live.
+  // On the other device's thread if either is one, so that its memory and streams are met where
+  // they live.
   const c10::Device executor = device.is_cpu() ? tensor.device() : device;
-  return RunAsync(info.Env(), executor, [tensor, device, dtype] { return tensor.to(device, dtype); },
-                  FromTensor);
+  return RunAsync(
+      info.Env(), executor, [tensor, device, dtype] { return tensor.to(device, dtype); },
+      FromTensor);
 }
 
 }  // namespace

@@ -55,7 +55,8 @@ std::string DtypeName(c10::ScalarType dtype) {
   for (const auto& [name, value] : kDtypes) {
     if (value == dtype) return name;
   }
-  throw CodedError("ERR_TORCH", std::string("The dtype ") + c10::toString(dtype) + " is not supported");
+  throw CodedError("ERR_TORCH",
+                   std::string("The dtype ") + c10::toString(dtype) + " is not supported");
 }
 
 c10::ScalarType ParseDtype(const std::string& name) {
@@ -121,14 +122,17 @@ at::Tensor TensorFromArray(const Napi::Value& value, const std::vector<int64_t>&
                            c10::ScalarType dtype) {
   if (!value.IsTypedArray()) ThrowUnexpected("a typed array");
   const auto array = value.As<Napi::TypedArray>();
-  if (array.TypedArrayType() != ArrayType(dtype)) ThrowUnexpected("a typed array of " + DtypeName(dtype));
+  if (array.TypedArrayType() != ArrayType(dtype))
+    ThrowUnexpected("a typed array of " + DtypeName(dtype));
   at::Tensor tensor = at::empty(shape, at::TensorOptions().dtype(dtype));
-  // Checked here and not only in TypeScript: a detached or shrunk buffer changes its length at any time.
+  // Checked here and not only in TypeScript: a detached or shrunk buffer changes its length at any
+  // time.
   if (tensor.nbytes() != array.ByteLength()) {
     throw CodedError("ERR_INVALID_ARGUMENT", "The typed array's length does not fit the shape");
   }
   if (tensor.nbytes() > 0) {
-    const auto* bytes = static_cast<const uint8_t*>(array.ArrayBuffer().Data()) + array.ByteOffset();
+    const auto* bytes =
+        static_cast<const uint8_t*>(array.ArrayBuffer().Data()) + array.ByteOffset();
     std::memcpy(tensor.mutable_data_ptr(), bytes, tensor.nbytes());
   }
   return tensor;
@@ -136,7 +140,8 @@ at::Tensor TensorFromArray(const Napi::Value& value, const std::vector<int64_t>&
 
 at::Tensor ForArray(const at::Tensor& tensor) {
   at::Tensor host = tensor.to(c10::kCPU);
-  if (host.scalar_type() == c10::ScalarType::Half || host.scalar_type() == c10::ScalarType::BFloat16) {
+  if (host.scalar_type() == c10::ScalarType::Half ||
+      host.scalar_type() == c10::ScalarType::BFloat16) {
     host = host.to(c10::ScalarType::Float);
   } else if (host.scalar_type() == c10::ScalarType::Bool) {
     host = host.to(c10::ScalarType::Byte);

@@ -48,7 +48,8 @@ std::vector<int64_t> ToShape(const Napi::Value& value);
 Napi::Value FromShape(Napi::Env env, const std::vector<int64_t>& shape);
 
 // Copies a typed array into a new tensor on the CPU.
-at::Tensor TensorFromArray(const Napi::Value& array, const std::vector<int64_t>& shape, c10::ScalarType dtype);
+at::Tensor TensorFromArray(const Napi::Value& array, const std::vector<int64_t>& shape,
+                           c10::ScalarType dtype);
 
 // Prepares a tensor for a typed array: on the CPU, contiguous, of a dtype that JavaScript has.
 at::Tensor ForArray(const at::Tensor& tensor);

@@ -10,8 +10,9 @@
 
 namespace latent_diffusion {
 
-// Creates `path`, which must not exist, and flushes it to the disk. Floating tensors are cast to `dtype` if one is given.
-// Throws ERR_IO with the system's reason; the caller removes what was begun.
+// Creates `path`, which must not exist, and flushes it to the disk. Floating tensors are cast to
+// `dtype` if one is given. Throws ERR_IO with the system's reason; the caller removes what was
+// begun.
 void WriteCheckpoint(const std::string& path, const std::vector<uint8_t>& header,
                      const std::vector<Weight>& weights, std::optional<c10::ScalarType> dtype);
 

@@ -34,7 +34,8 @@ constexpr uint64_t kLargestRead = uint64_t{1} << 30;
 }
 
 [[noreturn]] void ThrowCutShort(const std::string& path) {
-  throw CodedError("ERR_CHECKPOINT_INVALID", path + ": the file ends before the data that it announces");
+  throw CodedError("ERR_CHECKPOINT_INVALID",
+                   path + ": the file ends before the data that it announces");
 }
 
 }  // namespace
@@ -43,8 +44,8 @@ constexpr uint64_t kLargestRead = uint64_t{1} << 30;
 
 RandomAccessFile::RandomAccessFile(const std::string& path) : path_(path) {
   const std::wstring wide = std::filesystem::u8path(path).wstring();
-  handle_ = CreateFileW(wide.c_str(), GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_DELETE, nullptr, OPEN_EXISTING,
-                        FILE_ATTRIBUTE_NORMAL, nullptr);
+  handle_ = CreateFileW(wide.c_str(), GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_DELETE, nullptr,
+                        OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, nullptr);
   if (handle_ == INVALID_HANDLE_VALUE) ThrowSystem(path, static_cast<int>(GetLastError()));
   LARGE_INTEGER size;
   if (GetFileType(handle_) != FILE_TYPE_DISK || !GetFileSizeEx(handle_, &size)) {
@@ -63,7 +64,8 @@ void RandomAccessFile::Read(uint64_t offset, uint64_t length, void* data) const 
     position.Offset = static_cast<DWORD>(offset);
     position.OffsetHigh = static_cast<DWORD>(offset >> 32);
     DWORD count = 0;
-    if (!ReadFile(handle_, bytes, static_cast<DWORD>(std::min(length, kLargestRead)), &count, &position)) {
+    if (!ReadFile(handle_, bytes, static_cast<DWORD>(std::min(length, kLargestRead)), &count,
+                  &position)) {
       const DWORD code = GetLastError();
       if (code == ERROR_HANDLE_EOF) ThrowCutShort(path_);
       ThrowSystem(path_, static_cast<int>(code));

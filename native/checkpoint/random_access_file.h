@@ -1,5 +1,5 @@
-// A regular file that is read at positions and never mapped: a file cut short is an error and not a signal.
-// Thread: any; reads do not share a position.
+// A regular file that is read at positions and never mapped: a file cut short is an error and not a
+// signal. Thread: any; reads do not share a position.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +18,8 @@ class RandomAccessFile {
   // Bytes, as of the opening.
   uint64_t size() const { return size_; }
 
-  // Fills `data`; throws ERR_CHECKPOINT_INVALID if the file ends before, ERR_IO if the system refuses.
+  // Fills `data`; throws ERR_CHECKPOINT_INVALID if the file ends before, ERR_IO if the system
+  // refuses.
   void Read(uint64_t offset, uint64_t length, void* data) const;
 
  private:

@@ -1,5 +1,6 @@
-// The tiny addon that opens LibTorch by absolute path before the real addon is loaded, whose references are then met by
-// SONAME. It links nothing, so that it always loads and can say what is wrong. Runs on the calling JavaScript thread.
+// The tiny addon that opens LibTorch by absolute path before the real addon is loaded, whose
+// references are then met by SONAME. It links nothing, so that it always loads and can say what is
+// wrong. Runs on the calling JavaScript thread.
 
 #include <napi.h>
 
@@ -30,8 +31,8 @@ void SetVariable(const std::string& name, const std::string& value) {
   _putenv_s(name.c_str(), value.c_str());
 }
 #else
-// Returns an empty string, or why the library could not be opened. The library stays open for the life of the process:
-// LibTorch does not survive being unloaded.
+// Returns an empty string, or why the library could not be opened. The library stays open for the
+// life of the process: LibTorch does not survive being unloaded.
 std::string OpenLibrary(const std::string& path) {
   if (dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL) != nullptr) return {};
   const char* reason = dlerror();
@@ -50,7 +51,8 @@ Napi::Value Open(const Napi::CallbackInfo& info) {
   return Napi::String::New(info.Env(), reason);
 }
 
-// setEnvironment(name: string, value: string): void, unless it is set; a worker's process.env never reaches C.
+// setEnvironment(name: string, value: string): void, unless it is set; a worker's process.env never
+// reaches C.
 Napi::Value SetEnvironment(const Napi::CallbackInfo& info) {
   SetVariable(info[0].As<Napi::String>(), info[1].As<Napi::String>());
   return info.Env().Undefined();

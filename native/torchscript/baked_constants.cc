@@ -18,7 +18,9 @@ void FindInBlock(const torch::jit::Block& block, BakedConstants& found) {
 void FindInNode(const torch::jit::Node& node, BakedConstants& found) {
   for (const torch::jit::Block* block : node.blocks()) FindInBlock(*block, found);
   for (const torch::jit::Value* input : node.inputs()) {
-    if (input->node()->kind() != c10::prim::Constant || input->type()->kind() != c10::TypeKind::DeviceObjType) continue;
+    if (input->node()->kind() != c10::prim::Constant ||
+        input->type()->kind() != c10::TypeKind::DeviceObjType)
+      continue;
     found.device = torch::jit::toIValue(input)->toDevice();
   }
   if (node.kind() != c10::aten::to) return;

@@ -1,5 +1,5 @@
-// Devices and dtypes that a graph names as constants: a trace keeps those that it was made with, and fails at run time
-// anywhere else. Thread: any.
+// Devices and dtypes that a graph names as constants: a trace keeps those that it was made with,
+// and fails at run time anywhere else. Thread: any.
 #pragma once
 
 #include <c10/core/Device.h>

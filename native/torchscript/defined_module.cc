@@ -1,5 +1,6 @@
-// Networks that TypeScript wrote. Each instance is compiled for itself (tens of milliseconds for the full-size UNet): an
-// optimised one has its weights as constants in its code, which a shared compilation unit would keep for ever.
+// Networks that TypeScript wrote. Each instance is compiled for itself (tens of milliseconds for
+// the full-size UNet): an optimised one has its weights as constants in its code, which a shared
+// compilation unit would keep for ever.
 
 #include <ATen/ops/empty.h>
 #include <torch/csrc/jit/api/module.h>
@@ -16,9 +17,11 @@ namespace {
 
 using Unit = std::shared_ptr<torch::jit::CompilationUnit>;
 // Gives the next parameter's values, in the order of the specification.
-using NextWeight = std::function<at::Tensor(const std::string& name, const std::vector<int64_t>& shape)>;
+using NextWeight =
+    std::function<at::Tensor(const std::string& name, const std::vector<int64_t>& shape)>;
 
-torch::jit::Module Compile(const ModuleSpec& spec, const std::string& prefix, const Unit& unit, const NextWeight& next) {
+torch::jit::Module Compile(const ModuleSpec& spec, const std::string& prefix, const Unit& unit,
+                           const NextWeight& next) {
   torch::jit::Module module(c10::QualifiedName("__torch__.latent_diffusion." + spec.name), unit,
                             /*shouldMangle=*/true);
   // Python's eval() and torch::jit::freeze both look for it.
@@ -41,20 +44,24 @@ class DefinedModule : public ModuleSource {
       parameters_.push_back({name, shape, c10::ScalarType::Float});
       return at::empty({0});
     };
-    const torch::jit::Module module = Compile(spec_, "", std::make_shared<torch::jit::CompilationUnit>(), list);
+    const torch::jit::Module module =
+        Compile(spec_, "", std::make_shared<torch::jit::CompilationUnit>(), list);
     for (const auto& method : module.get_methods()) methods_.push_back(method.name());
   }
 
-  torch::jit::Module Instantiate(const std::vector<Weight>& weights, const Placement& placement) override {
+  torch::jit::Module Instantiate(const std::vector<Weight>& weights,
+                                 const Placement& placement) override {
     if (weights.size() != parameters_.size()) {
       throw CodedError("ERR_INTERNAL", "A module of " + std::to_string(parameters_.size()) +
-                                           " parameters was given " + std::to_string(weights.size()) + " weights");
+                                           " parameters was given " +
+                                           std::to_string(weights.size()) + " weights");
     }
     size_t index = 0;
     const auto load = [&](const std::string& name, const std::vector<int64_t>& shape) {
       const at::Tensor weight = LoadWeight(weights[index++]);
       if (weight.sizes() != c10::IntArrayRef(shape)) {
-        throw CodedError("ERR_CHECKPOINT_INVALID", "The shape of " + name + " is not the network's");
+        throw CodedError("ERR_CHECKPOINT_INVALID",
+                         "The shape of " + name + " is not the network's");
       }
       return Place(weight, placement);
     };

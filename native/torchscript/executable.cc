@@ -9,13 +9,16 @@
 
 namespace latent_diffusion {
 
-Executable::Executable(ModuleSource& source, const std::vector<Weight>& weights, const DeriveOptions& options)
+Executable::Executable(ModuleSource& source, const std::vector<Weight>& weights,
+                       const DeriveOptions& options)
     : device_(options.device),
-      module_(std::make_unique<torch::jit::Module>(
-          source.Instantiate(weights, Placement{options.device, options.dtype, options.optimize}))) {
-  for (const at::Tensor& parameter : module_->parameters()) bytes_ += static_cast<int64_t>(parameter.nbytes());
+      module_(std::make_unique<torch::jit::Module>(source.Instantiate(
+          weights, Placement{options.device, options.dtype, options.optimize}))) {
+  for (const at::Tensor& parameter : module_->parameters())
+    bytes_ += static_cast<int64_t>(parameter.nbytes());
   if (options.optimize) {
-    // Attributes become constants, which graph passes can see. In place: the module is nobody else's.
+    // Attributes become constants, which graph passes can see. In place: the module is nobody
+    // else's.
     torch::jit::freeze_module_inplace(module_.get(), source.methods());
   }
 }

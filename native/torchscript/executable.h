@@ -1,5 +1,5 @@
-// What runs: a module made from its canonical form for one device, dtype and set of options. Disposable.
-// Thread: the executor of its device, except schema(), which only reads.
+// What runs: a module made from its canonical form for one device, dtype and set of options.
+// Disposable. Thread: the executor of its device, except schema(), which only reads.
 #pragma once
 
 #include <ATen/core/function_schema.h>
@@ -23,7 +23,8 @@ struct DeriveOptions {
 
 class Executable {
  public:
-  Executable(ModuleSource& source, const std::vector<Weight>& weights, const DeriveOptions& options);
+  Executable(ModuleSource& source, const std::vector<Weight>& weights,
+             const DeriveOptions& options);
   Executable(const Executable&) = delete;
   Executable& operator=(const Executable&) = delete;
   ~Executable();
@@ -41,7 +42,8 @@ class Executable {
   int64_t bytes_ = 0;
 };
 
-// Writes a file for Python's torch.jit.load: on the CPU, stock operators, floating weights in `dtype` if one is given.
+// Writes a file for Python's torch.jit.load: on the CPU, stock operators, floating weights in
+// `dtype` if one is given.
 void SaveModule(ModuleSource& source, const std::vector<Weight>& weights, const std::string& path,
                 std::optional<c10::ScalarType> dtype);
 

@@ -1,4 +1,5 @@
-// Networks from TorchScript files. Loading runs code of the file: lib/script-module.ts asks for `trusted`.
+// Networks from TorchScript files. Loading runs code of the file: lib/script-module.ts asks for
+// `trusted`.
 
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/serialization/import.h>
@@ -31,8 +32,10 @@ class LoadedModule : public ModuleSource {
     }
   }
 
-  torch::jit::Module Instantiate(const std::vector<Weight>& /*weights*/, const Placement& placement) override {
-    // The first time, what was read to look at it; later from the file, so that the weights are not held twice.
+  torch::jit::Module Instantiate(const std::vector<Weight>& /*weights*/,
+                                 const Placement& placement) override {
+    // The first time, what was read to look at it; later from the file, so that the weights are not
+    // held twice.
     std::optional<torch::jit::Module> module = TakeFresh();
     if (!module) module = Read();
     Move(*module, placement);
@@ -56,7 +59,8 @@ class LoadedModule : public ModuleSource {
       throw CodedError("ERR_TORCHSCRIPT_INVALID",
                        path_ + " is not a TorchScript file: " + error.what_without_backtrace());
     } catch (const std::exception& error) {
-      throw CodedError("ERR_TORCHSCRIPT_INVALID", path_ + " is not a TorchScript file: " + error.what());
+      throw CodedError("ERR_TORCHSCRIPT_INVALID",
+                       path_ + " is not a TorchScript file: " + error.what());
     }
   }
 

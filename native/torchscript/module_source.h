@@ -1,5 +1,5 @@
-// The canonical form of a network: its code, and where its weights are. Executables are made from it.
-// Thread: an executor, except the accessors, which any may call.
+// The canonical form of a network: its code, and where its weights are. Executables are made from
+// it. Thread: an executor, except the accessors, which any may call.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -48,8 +48,10 @@ class ModuleSource {
   const std::optional<c10::Device>& baked_device() const { return baked_device_; }
   const std::optional<c10::ScalarType>& baked_dtype() const { return baked_dtype_; }
 
-  // A module of its own, code and all, with its weights in place. `weights` are those of parameters(), in order; empty for a file.
-  virtual torch::jit::Module Instantiate(const std::vector<Weight>& weights, const Placement& placement) = 0;
+  // A module of its own, code and all, with its weights in place. `weights` are those of
+  // parameters(), in order; empty for a file.
+  virtual torch::jit::Module Instantiate(const std::vector<Weight>& weights,
+                                         const Placement& placement) = 0;
 
  protected:
   std::vector<std::string> methods_;

@@ -8,11 +8,19 @@
 
 namespace latent_diffusion {
 
+struct ModuleChild;
+
 struct ModuleSpec {
   std::string name;
   std::string source;
   std::vector<std::pair<std::string, std::vector<int64_t>>> parameters;
-  std::vector<std::pair<std::string, ModuleSpec>> children;
+  // Not of pairs: a pair of an incomplete type is refused by clang.
+  std::vector<ModuleChild> children;
+};
+
+struct ModuleChild {
+  std::string name;
+  ModuleSpec spec;
 };
 
 }  // namespace latent_diffusion
