@@ -1,9 +1,11 @@
 import { spawn } from "node:child_process";
-import { mkdirSync, readFileSync, rmSync } from "node:fs";
+import { createWriteStream, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { createInterface } from "node:readline";
 import { inProject, projectRoot } from "./paths.mjs";
 
 /**
- * Run tap on some files, keep the raw TAP in .local/tap/, and tell its totals.
+ * Run tap on some files, keep the raw TAP in .local/tap/, and tell its totals. On a terminal tap draws its own report;
+ * elsewhere one line a file is printed, and whatever failed.
  * @param {string} name of the run; also of the file
  * @param {readonly string[]} args what tap takes: files and options
  * @param {NodeJS.ProcessEnv} [env]
@@ -13,14 +15,32 @@ export async function runTap(name, args, env = process.env) {
   const file = tapFile(name);
   mkdirSync(inProject(".local/tap"), { recursive: true });
   rmSync(file, { force: true });
-  const options = [`--output-file=${file}`, ...(process.stdout.isTTY ? [] : ["--reporter=terse"])];
+  const drawn = process.stdout.isTTY === true;
+  const options = drawn ? [`--output-file=${file}`] : ["--reporter=tap"];
   const command = [inProject("node_modules/tap/dist/esm/run.mjs"), ...options, ...args];
-  const code = await new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, command, { cwd: projectRoot, env, stdio: "inherit" });
+  const child = spawn(process.execPath, command, { cwd: projectRoot, env, stdio: ["inherit", drawn ? "inherit" : "pipe", "inherit"] });
+  const ended = new Promise((resolve, reject) => {
     child.on("error", reject);
     child.on("close", (status) => resolve(status ?? 1));
   });
+  if (!drawn) await printBriefly(child.stdout, file);
+  const code = await ended;
   return { code, ...readTotals(name) };
+}
+
+/** Keep every line in the file; print the result of each test file, and failed assertions with their details. */
+async function printBriefly(stream, file) {
+  const whole = createWriteStream(file);
+  let details;
+  for await (const line of createInterface({ input: stream })) {
+    whole.write(`${line}\n`);
+    const [, indent, failed] = /^( *)(not )?ok \d/.exec(line) ?? [];
+    if (failed) details = indent;
+    const inDetails = details !== undefined && line.startsWith(details);
+    if (inDetails || indent === "" || line.startsWith("# {")) console.log(line);
+    if (details !== undefined && (line.trim() === "..." || (indent !== undefined && !failed))) details = undefined;
+  }
+  await new Promise((resolve) => whole.end(resolve));
 }
 
 /**
