@@ -1,0 +1,222 @@
+import { randomInt } from "node:crypto";
+import { join } from "node:path";
+import { inspect } from "node:util";
+import { checkDevice, checkFloatingDType, type FloatingDType } from "../device.js";
+import { InvalidArgumentError, LatentDiffusionError } from "../errors.js";
+import { Generator } from "../generator.js";
+import type { Device, DType, ModuleSpec } from "../native.js";
+import { type JsonObject, readConfig, writeConfig } from "../pretrained/config-file.js";
+import { matchWeights, type OpenWeights, openWeights, renameLegacyAttention, saveWeights, type SaveWeightsOptions } from "../pretrained/weights.js";
+import { EXECUTION_OPTIONS, type ExecutionOptions, ScriptModule, type StagedExecution } from "../script-module.js";
+import { Tensor } from "../tensor.js";
+import { checkBoolean, checkOptions, checkString, unexpected } from "../validate.js";
+import { initialWeights } from "./initial-weights.js";
+
+const CONFIG_FILE = "config.json";
+
+/** Options of `fromConfig`. */
+export interface FromConfigOptions extends ExecutionOptions {
+  /** Where the random weights come from, on the CPU; default: a new one with a random seed. */
+  generator?: Generator;
+}
+
+/** Options of `fromPretrained`. */
+export interface FromPretrainedOptions extends ExecutionOptions {
+  /** A folder inside the folder, `"unet"`. */
+  subfolder?: string;
+  /** Weights of a variant, `"fp16"`. */
+  variant?: string;
+}
+
+/** A checked config and the network that was written for it. */
+export interface Written<Config, Network> {
+  readonly config: Config;
+  readonly network: Network;
+}
+
+/** What {@link NetworkModel}'s subclasses are made of. */
+export interface NetworkParts<Config, Network> extends Written<Config, Network> {
+  readonly className: string;
+  readonly module: ScriptModule;
+  /** Let the weights go: close the files, or free the tensors. */
+  readonly release: () => void;
+}
+
+/** Where a model moves to: a device, a dtype, or both, or an object of options. */
+export type ExecutionTarget = Device | FloatingDType | ExecutionOptions;
+
+interface HasSpec {
+  readonly spec: ModuleSpec;
+}
+
+/**
+ * Make a network with random weights.
+ * @param write check the config and write the network; called before any other work
+ */
+export async function initializeNetwork<Config, Network extends HasSpec>(
+  className: string, options: FromConfigOptions | undefined, write: () => Written<Config, Network>,
+): Promise<NetworkParts<Config, Network>> {
+  const { generator, ...execution } = checkOptions(options, [...EXECUTION_OPTIONS, "generator"], `${className}.fromConfig`);
+  if (generator !== undefined && (!(generator instanceof Generator) || generator.device !== "cpu")) {
+    throw unexpected("a Generator on the CPU", "generator", generator);
+  }
+  checkExecution(execution);
+  const { config, network } = write();
+  const source = generator ?? Generator.fromSeed(randomInt(2 ** 47));
+  const weights = initialWeights(network.spec, source);
+  if (!generator) source.dispose();
+  const module = await ScriptModule.define(network.spec, weights, execution);
+  return { className, config, network, module, release: () => weights.forEach((tensor) => tensor.dispose()) };
+}
+
+/** Make a network with the weights of a folder in diffusers' layout. */
+export async function loadNetwork<Config, Network extends HasSpec>(
+  className: string, folder: string, options: FromPretrainedOptions | undefined, write: (config: JsonObject) => Written<Config, Network>,
+): Promise<NetworkParts<Config, Network>> {
+  const known = [...EXECUTION_OPTIONS, "subfolder", "variant"];
+  const { subfolder, variant, ...execution } = checkOptions(options, known, `${className}.fromPretrained`);
+  const path = join(checkString(folder, "folder"), subfolder === undefined ? "" : checkString(subfolder, "subfolder"));
+  if (variant !== undefined) checkString(variant, "variant");
+  checkExecution(execution);
+  const { config, network } = write(await readConfig(path, CONFIG_FILE, className));
+  const files: OpenWeights = await openWeights(path, { variant });
+  try {
+    const weights = matchWeights(parametersOf(network.spec), renameLegacyAttention(files.tensors), path);
+    const module = await ScriptModule.define(network.spec, weights, execution);
+    return { className, config, network, module, release: () => files.dispose() };
+  } catch (error) {
+    files.dispose();
+    throw error;
+  }
+}
+
+function checkExecution({ device, dtype, optimize }: ExecutionOptions): void {
+  if (device !== undefined) checkDevice(device, "device");
+  if (dtype !== undefined) checkFloatingDType(dtype, "dtype");
+  if (optimize !== undefined) checkBoolean(optimize, "optimize");
+}
+
+/** Full names and shapes of a network's parameters: the names of the checkpoint. */
+export function parametersOf(spec: ModuleSpec, prefix = ""): (readonly [name: string, shape: readonly number[]])[] {
+  const own = spec.parameters.map(([name, shape]) => [prefix + name, shape] as const);
+  return [...own, ...spec.children.flatMap(([name, child]) => parametersOf(child, `${prefix}${name}.`))];
+}
+
+/** Read the targets of `to`: names of a device and a dtype in either order, or options. */
+export function executionOf(targets: readonly ExecutionTarget[]): ExecutionOptions {
+  const execution: ExecutionOptions = {};
+  for (const target of targets) {
+    if (typeof target === "object") Object.assign(execution, checkOptions(target, EXECUTION_OPTIONS, "to"));
+    else if (typeof target === "string" && /^(cpu|cuda)/.test(target)) execution.device = checkDevice(target, "device");
+    else execution.dtype = checkFloatingDType(target, "device or dtype");
+  }
+  return execution;
+}
+
+/** What all networks have in common: weights that move, are saved and let go. */
+export abstract class NetworkModel<Config extends JsonObject> {
+  /** Every key of the class, with diffusers' spelling and defaults, and what else the file held; frozen. */
+  readonly config: Config;
+  /** The network itself, for `save` to a TorchScript file. */
+  readonly module: ScriptModule;
+  readonly #className: string;
+  readonly #release: () => void;
+
+  protected constructor({ className, config, module, release }: NetworkParts<Config, unknown>) {
+    this.#className = className;
+    this.config = config;
+    this.module = module;
+    this.#release = release;
+  }
+
+  get device(): Device {
+    return this.module.device;
+  }
+
+  /** What it computes in. */
+  get dtype(): FloatingDType {
+    return this.module.dtype;
+  }
+
+  get optimize(): boolean {
+    return this.module.optimize;
+  }
+
+  get disposed(): boolean {
+    return this.module.disposed;
+  }
+
+  /**
+   * Move to a device, a dtype, or both, in place; on failure the old state stands.
+   * @param targets `"cuda"`, `"bfloat16"`, in either order, or `{ device, dtype, optimize }`
+   * @throws LatentDiffusionError `ERR_DEVICE_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`, `ERR_DISPOSED`
+   */
+  async to(...targets: readonly ExecutionTarget[]): Promise<this> {
+    await this.module.to(executionOf(targets));
+    return this;
+  }
+
+  /** The first half of {@link to}, for those who must move several models or none. */
+  stage(options: ExecutionOptions): Promise<StagedExecution> {
+    return this.module.stage(options);
+  }
+
+  /**
+   * Save in diffusers' layout: `config.json` and `diffusion_pytorch_model.safetensors`, or shards of it.
+   * @param folder is made if it does not exist
+   * @param options `dtype` of the weights, default as they are; `maxShardSize` in bytes; `variant`
+   * @throws LatentDiffusionError `ERR_IO`, `ERR_DISPOSED`
+   */
+  async savePretrained(folder: string, options?: SaveWeightsOptions): Promise<void> {
+    checkString(folder, "folder");
+    const weights = this.module.weights;
+    if (this.disposed || !weights) throw new LatentDiffusionError("ERR_DISPOSED", `This ${this.#className} was disposed`);
+    await saveWeights(folder, weights, options);
+    await writeConfig(folder, CONFIG_FILE, this.#className, this.config);
+  }
+
+  /** Free the weights, after what is queued; a second call does nothing. */
+  dispose(): void {
+    if (this.disposed) return;
+    this.module.dispose();
+    this.#release();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  [inspect.custom](): string {
+    if (this.disposed) return `${this.#className}(disposed)`;
+    const count = this.module.info.parameters.reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0);
+    return `${this.#className}(${count} parameters, ${this.dtype}, ${this.device})`;
+  }
+}
+
+/** Check a tensor of features: four dimensions, the channels, the model's device and dtype. */
+export function checkFeatures(value: unknown, option: string, channels: number, model: { dtype: DType; device: Device }): Tensor {
+  const tensor = checkTensor(value, option, model.device);
+  const { shape, dtype } = tensor;
+  if (shape.length !== 4 || shape[1] !== channels || shape.includes(0)) {
+    throw mismatch(`a tensor of shape [batch, ${channels}, height, width]`, option, formatShape(shape));
+  }
+  if (dtype !== model.dtype) throw mismatch(`a ${model.dtype} tensor, as the model computes,`, option, dtype);
+  return tensor;
+}
+
+/** Check that a value is a tensor on the model's device. */
+export function checkTensor(value: unknown, option: string, device: Device): Tensor {
+  if (!(value instanceof Tensor)) throw unexpected("a Tensor", option, value);
+  if (value.device !== device) throw mismatch(`a tensor on ${device}, where the model is,`, option, `one on ${value.device}`);
+  return value;
+}
+
+/** The error for a tensor that does not fit: what was expected, for which argument, what came. */
+export function mismatch(expected: string, option: string, received: string): InvalidArgumentError {
+  return new InvalidArgumentError(`Expected ${expected} for ${option} but received ${received}`);
+}
+
+/** A shape as messages write it. */
+export function formatShape(shape: readonly number[]): string {
+  return `[${shape.join(", ")}]`;
+}
