@@ -187,6 +187,7 @@ export interface Operators {
   "stack": (tensors: readonly Tensor[], dim?: number) => Tensor;
   "sub.Scalar": (self: Tensor, other: number, alpha?: number) => Tensor;
   "sub.Tensor": (self: Tensor, other: Tensor, alpha?: number) => Tensor;
+  "to.device": (self: Tensor, device: Device, dtype: DType) => Tensor;
   "to.dtype": (self: Tensor, dtype: DType) => Tensor;
   "unsqueeze": (self: Tensor, dim: number) => Tensor;
   "zeros": (size: readonly number[], dtype?: DType) => Tensor;

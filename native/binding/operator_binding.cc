@@ -60,6 +60,7 @@ constexpr auto kAllowed = std::to_array<std::string_view>({
     "stack",
     "sub.Scalar",
     "sub.Tensor",
+    "to.device",
     "to.dtype",
     "unsqueeze",
     "zeros",
