@@ -35,6 +35,7 @@ c10::IValue ToList(const Napi::Value& value, const c10::Type& element) {
   const auto array = value.As<Napi::Array>();
   if (element.kind() == c10::TypeKind::TensorType) {
     std::vector<at::Tensor> tensors;
+    tensors.reserve(array.Length());
     for (uint32_t i = 0; i < array.Length(); i++) tensors.push_back(ToTensor(array[i]));
     return tensors;
   }
