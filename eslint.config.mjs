@@ -30,7 +30,7 @@ const strict = {
 export default tseslint.config(
   { ignores: ["build/", "dist/", ".local/", ".tap/", "**/node_modules/", "models/training/"] },
   {
-    files: ["lib/**/*.ts", "test/**/*.ts"],
+    files: ["lib/**/*.ts", "test/**/*.ts", "test/**/*.mts"],
     extends: [tseslint.configs.strictTypeChecked],
     languageOptions: { parserOptions: { project: ["./tsconfig.test.json"], tsconfigRootDir: import.meta.dirname } },
     rules: { ...house, ...strict },
@@ -42,7 +42,7 @@ export default tseslint.config(
   },
   {
     // A test reads as a list of cases: long, flat, and asynchronous by tap's signature.
-    files: ["test/**/*.ts"],
+    files: ["test/**/*.ts", "test/**/*.mts"],
     rules: {
       "max-lines-per-function": "off",
       "@typescript-eslint/no-floating-promises": "off",

@@ -1,7 +1,7 @@
 // What no stock linter checks: which room may import which (design.md, docs/architecture.md), and how files are named.
-import { readdirSync, readFileSync, statSync } from "node:fs";
-import { dirname, join, relative } from "node:path";
-import { inProject, projectRoot } from "./setup/paths.mjs";
+import { readdirSync, readFileSync } from "node:fs";
+import { join, posix } from "node:path";
+import { inProject } from "./setup/paths.mjs";
 
 /** TypeScript, from the bottom up: a file imports from its own row or from rows above it in this list. */
 const LIB_ROWS = [
@@ -24,21 +24,35 @@ const NATIVE_HEADERS = [
 ];
 
 /**
- * Find every breach.
+ * Find every breach in lib/ and native/.
  * @returns {string[]} one line each: file, what is wrong
  */
 export function checkHouse() {
-  return [...listFiles("lib", /\.ts$/).flatMap(checkTypeScript), ...listFiles("native", /\.(cc|h)$/).flatMap(checkNative)];
+  return ["lib", "native"].flatMap((folder) => readdirSync(inProject(folder), { recursive: true, encoding: "utf8" })
+    .map((name) => name.replaceAll("\\", "/"))
+    .filter((name) => /\.(ts|cc|h)$/.test(name))
+    .sort()
+    .flatMap((name) => checkFile(`${folder}/${name}`, readFileSync(join(inProject(folder), name), "utf8"))));
 }
 
-function checkTypeScript(file) {
-  const name = relative(inProject("lib"), file).replaceAll("\\", "/");
+/**
+ * Find the breaches of one file.
+ * @param {string} path from the project's folder, with slashes
+ * @param {string} text its content
+ */
+export function checkFile(path, text) {
+  const [, folder, name] = /^(lib|native)\/(.+)$/.exec(path);
+  const breaches = folder === "lib" ? checkTypeScript(name, text) : checkNative(name, text);
+  return breaches.map((breach) => `${path}: ${breach}`);
+}
+
+function checkTypeScript(name, text) {
   const breaches = /^[a-z0-9]+(-[a-z0-9]+)*(\/[a-z0-9]+(-[a-z0-9]+)*)*\.ts$/.test(name) ? [] : ["its name is not kebab-case"];
   const own = roomOf(name, LIB_ROWS);
   if (own === undefined) breaches.push("no room of the house has this name: put it in one, or give it a place in scripts/check-house.mjs");
-  const imports = [...readFileSync(file, "utf8").matchAll(/\bfrom\s+"(\.[^"]+)"|\bimport\s*\(?\s*"(\.[^"]+)"/g)];
+  const imports = [...text.matchAll(/\bfrom\s+"(\.[^"]+)"|\bimport\s*\(?\s*"(\.[^"]+)"/g)];
   for (const [, from, dynamic] of own === undefined ? [] : imports) {
-    const target = relative(inProject("lib"), join(dirname(file), from ?? dynamic)).replaceAll("\\", "/");
+    const target = posix.join(posix.dirname(name), from ?? dynamic);
     const other = roomOf(target, LIB_ROWS);
     if (other === undefined) breaches.push(`it imports ${target}, which is in no room`);
     else if (other.row > own.row) breaches.push(`it imports ${target}, from a higher row (${other.room} above ${own.room})`);
@@ -46,22 +60,21 @@ function checkTypeScript(file) {
       breaches.push(`it imports ${target}, but ${own.room} and ${other.room} never import each other`);
     }
   }
-  return breaches.map((breach) => `lib/${name}: ${breach}`);
+  return breaches;
 }
 
-function checkNative(file) {
-  const name = relative(inProject("native"), file).replaceAll("\\", "/");
+function checkNative(name, text) {
   const own = roomOf(name, NATIVE_ROWS);
-  if (own === undefined) return [`native/${name}: no room of the house has this name`];
+  if (own === undefined) return ["no room of the house has this name"];
   const breaches = [];
-  for (const [, header] of readFileSync(file, "utf8").matchAll(/^\s*#\s*include\s+["<]([^">]+)[">]/gm)) {
+  for (const [, header] of text.matchAll(/^\s*#\s*include\s+["<]([^">]+)[">]/gm)) {
     const other = roomOf(header, NATIVE_ROWS);
     if (other && other.row > own.row) breaches.push(`it includes ${header}, from a higher row (${other.room} above ${own.room})`);
     if (own.room === "loader/" && other && other.room !== "loader/") breaches.push(`it includes ${header}, but the loader stands alone`);
     const rule = NATIVE_HEADERS.find(({ pattern }) => pattern.test(header));
     if (rule && !rule.rooms.includes(own.room)) breaches.push(`it includes ${header}, but ${rule.why}`);
   }
-  return breaches.map((breach) => `native/${name}: ${breach}`);
+  return breaches;
 }
 
 function roomOf(path, rows) {
@@ -71,9 +84,4 @@ function roomOf(path, rows) {
     if (room) return { row, room };
   }
   return undefined;
-}
-
-function listFiles(folder, pattern) {
-  const walk = (path) => (statSync(path).isDirectory() ? readdirSync(path).sort().flatMap((name) => walk(join(path, name))) : [path]);
-  return walk(join(projectRoot, folder)).filter((path) => pattern.test(path));
 }

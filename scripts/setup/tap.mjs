@@ -50,10 +50,17 @@ async function printBriefly(stream, file) {
  * @throws {Error} if the run did not come to its end
  */
 export function readTotals(name) {
-  const text = readFileSync(tapFile(name), "utf8");
+  return parseTotals(readFileSync(tapFile(name), "utf8"));
+}
+
+/**
+ * @param {string} text a whole TAP stream as tap writes it
+ * @returns {{ passed: number, failed: number, skipped: number }}
+ */
+export function parseTotals(text) {
   // The last comment of a whole run; a test's own output stands indented before it.
   const line = text.match(/^# \{ total: .*\}$/gm)?.at(-1);
-  if (!line) throw new Error(`tap did not finish: ${tapFile(name)} has no totals`);
+  if (!line) throw new Error("tap did not come to its end: its output has no totals");
   const count = (key) => Number(new RegExp(`\\b${key}: (\\d+)`).exec(line)?.[1] ?? 0);
   const totals = { passed: count("pass"), failed: count("fail"), skipped: count("skip") + count("todo") };
   if (totals.passed + totals.failed + totals.skipped !== count("total")) throw new Error(`tap's totals do not add up: ${line}`);

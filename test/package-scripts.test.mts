@@ -1,0 +1,126 @@
+import { mkdirSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import t from "tap";
+import { median, ratioToFirst } from "../bench/statistics.mjs";
+import { checkFile, checkHouse } from "../scripts/check-house.mjs";
+import { capture, runCommand } from "../scripts/setup/command.mjs";
+import { fingerprint } from "../scripts/setup/fingerprint.mjs";
+import { versionOf } from "../scripts/setup/libtorch.mjs";
+import { inProject } from "../scripts/setup/paths.mjs";
+import { ProgressBar } from "../scripts/setup/progress-bar.mjs";
+import { formatSeconds, Report } from "../scripts/setup/report.mjs";
+import { parseTotals } from "../scripts/setup/tap.mjs";
+
+/** A stream that is no terminal and keeps what is written. */
+function recorder(): { stream: NodeJS.WriteStream; text: () => string } {
+  let text = "";
+  const stream = { isTTY: false, write: (chunk: string) => { text += chunk; } } as unknown as NodeJS.WriteStream;
+  return { stream, text: () => text };
+}
+
+t.test("the house is in order", (t) => {
+  t.strictSame(checkHouse(), []);
+  t.end();
+});
+
+t.test("a breach of the house is found", (t) => {
+  const cases: [path: string, text: string, complaint: RegExp][] = [
+    ["lib/models/a.ts", 'import { B } from "../schedulers/b.js";', /never import each other/],
+    ["lib/tensor.ts", 'import type { P } from "./pipelines/p.js";', /higher row/],
+    ["lib/image.ts", 'const m = await import("./models/m.js");', /never import each other/],
+    ["lib/models/aB.ts", "", /kebab-case/],
+    ["lib/util.ts", "", /no room/],
+    ["native/kernels/k.cc", "#include <napi.h>", /only binding/],
+    ["native/torchscript/t.cc", '#include "binding/values.h"', /higher row/],
+    ["native/binding/b.cc", "#include <torch/script.h>", /only torchscript/],
+    ["native/loader/l.cc", "#include <ATen/ATen.h>", /before LibTorch is open/],
+  ];
+  for (const [path, text, complaint] of cases) t.match(checkFile(path, text).join("\n"), complaint, `${path}: ${text}`);
+  t.strictSame(checkFile("lib/pipelines/p.ts", 'import { A } from "../models/a.js";\nimport { E } from "../errors.js";\nimport "node:fs";'), []);
+  t.end();
+});
+
+t.test("totals are read from the end of a TAP stream, and only of one that ended well", (t) => {
+  const assertions = "TAP version 14\n    # { total: 9, pass: 9 }\nok 1 - a\n1..1\n";
+  t.strictSame(parseTotals(`${assertions}# { total: 6, pass: 3, fail: 1, todo: 1, skip: 1 }\n# time=3ms\n`), { passed: 3, failed: 1, skipped: 2 });
+  t.strictSame(parseTotals(`${assertions}# { total: 6, pass: 6 }\n`), { passed: 6, failed: 0, skipped: 0 });
+  t.throws(() => parseTotals(assertions), /no totals/);
+  t.throws(() => parseTotals(`${assertions}# { total: 6, pass: 5 }\n`), /do not add up/);
+  t.end();
+});
+
+t.test("LibTorch's version is read without opening it", (t) => {
+  const folder = t.testdir({
+    wheel: { "version.py": "from typing import Optional\n__version__ = '2.13.0+cpu'\ndebug = False\n" },
+    archive: { "build-version": "2.13.0+cu126\n" },
+    neither: {},
+  });
+  t.equal(versionOf(join(folder, "wheel")), "2.13.0+cpu");
+  t.equal(versionOf(join(folder, "archive")), "2.13.0+cu126");
+  t.equal(versionOf(join(folder, "neither")), undefined);
+  t.equal(versionOf(join(folder, "nowhere")), undefined);
+  t.end();
+});
+
+t.test("a product is made anew when a source changes, moves or goes", (t) => {
+  const folder = ".local/tap/fingerprint";
+  const write = (path: string, text: string): void => {
+    const file = inProject(`${folder}/${path}`);
+    mkdirSync(dirname(file), { recursive: true });
+    writeFileSync(file, text);
+  };
+  write("a/one.cc", "1");
+  const hash = (facts: string[] = []): string => fingerprint([`${folder}/a`, `${folder}/absent`], facts);
+  const before = hash();
+  t.equal(hash(), before, "nothing changed");
+  t.not(hash(["2.13.0"]), before, "another LibTorch");
+  write("a/one.cc", "2");
+  t.not(hash(), before, "another content");
+  write("a/one.cc", "1");
+  t.equal(hash(), before, "the old content again");
+  write(`a/${process.hrtime.bigint()}.cc`, "");
+  t.not(hash(), before, "one file more");
+  t.end();
+});
+
+t.test("a command that fails tells its end and the advice", async (t) => {
+  const { code, output } = await capture([process.execPath, "-e", "console.log('said'); process.exit(3)"]);
+  t.equal(code, 3);
+  t.equal(output, "said\n");
+  t.match((await capture(["no-such-program-anywhere"])).code, /ENOENT/);
+  const failing = runCommand([process.execPath, "-e", "console.error('why it failed'); process.exit(1)"], { log: "test", advice: "do this" });
+  await t.rejects(failing, { name: "SetupError", advice: "do this", message: /why it failed/ });
+});
+
+t.test("parts are told with their time, and idle ones are not", async (t) => {
+  const { stream, text } = recorder();
+  const report = new Report({ stream });
+  t.equal(await report.part("busy", async (say) => {
+    say("working");
+    return { result: "worked", value: 7 };
+  }), 7);
+  await report.part("idle", async () => ({ result: "nothing to do" }));
+  t.match(text(), /^ {2}busy +working \.\.\.\n✓ busy +worked \(0\.\d\d s\)\n$/);
+  t.strictSame([0.012, 3.21, 59.6, 61, 125].map(formatSeconds), ["0.01 s", "3.2 s", "60 s", "61 s", "2 min 05 s"]);
+});
+
+t.test("off a terminal the progress bar prints a line each tenth", (t) => {
+  const { stream, text } = recorder();
+  const bar = new ProgressBar(stream, 50);
+  for (let step = 1; step <= 50; step++) bar.update(step);
+  bar.clear();
+  const lines = text().trimEnd().split("\n");
+  t.equal(lines.length, 10);
+  t.match(lines[4], /▕█{16} {16}▏ 25\/50, .* left/);
+  t.match(lines[9], /▕█{32}▏ 50\/50$/);
+  t.end();
+});
+
+t.test("ratios are medians of pairs, not of two columns", (t) => {
+  t.equal(median([3, 1, 2]), 2);
+  t.equal(median([4, 1, 2, 3]), 2.5);
+  // A machine that slows threefold in the third round: the pairs do not notice.
+  t.equal(ratioToFirst([[10, 5], [12, 6], [30, 15]], 1), 0.5);
+  t.equal(ratioToFirst([[10, 5], [12, 6], [30, 15]], 0), 1);
+  t.end();
+});
