@@ -55,7 +55,7 @@ function plainDownBlock(options: DownBlockOptions): ModuleSpec {
   const withAttention = type === "AttnDownBlock2D";
   const byResnet = type === "ResnetDownsampleBlock2D" || (withAttention && options.downsampleType === "resnet");
   const resnets = range(layers).map((i) => resnetBlock2d({ inChannels: i === 0 ? inChannels : outChannels, outChannels, style }));
-  const attentions = range(layers).map(() => attention({ channels: outChannels, headDim, groups: style.groups, eps: style.eps }));
+  const attentions = range(withAttention ? layers : 0).map(() => attention({ channels: outChannels, headDim, groups: style.groups, eps: style.eps }));
   const downsampler = byResnet
     ? resnetBlock2d({ inChannels: outChannels, outChannels, style, resampling: "down" })
     : downsample2d(outChannels, padding);
@@ -89,7 +89,7 @@ function skipDownBlock(options: DownBlockOptions): ModuleSpec {
     const channels = i === 0 ? inChannels : outChannels;
     return resnetBlock2d({ ...own, inChannels: channels, outChannels, style: { ...style, groups: skipGroups(channels) }, groupsOut });
   });
-  const attentions = range(layers).map(() => attention({ ...own, channels: outChannels, headDim, groups: 32, eps: style.eps }));
+  const attentions = range(withAttention ? layers : 0).map(() => attention({ ...own, channels: outChannels, headDim, groups: 32, eps: style.eps }));
   return moduleSpec(type, {
     children: [
       withAttention && ["attentions", moduleList(attentions)],

@@ -48,7 +48,7 @@ function plainUpBlock(options: UpBlockOptions): ModuleSpec {
   const byResnet = type === "ResnetUpsampleBlock2D" || (withAttention && options.upsampleType === "resnet");
   const inputs = upInputs(options);
   const resnets = inputs.map(([features, residual]) => resnetBlock2d({ inChannels: features + residual, outChannels, style }));
-  const attentions = inputs.map(() => attention({ channels: outChannels, headDim, groups: style.groups, eps: style.eps }));
+  const attentions = range(withAttention ? inputs.length : 0).map(() => attention({ channels: outChannels, headDim, groups: style.groups, eps: style.eps }));
   const upsampler = byResnet ? resnetBlock2d({ inChannels: outChannels, outChannels, style, resampling: "up" }) : upsample2d(outChannels);
   return moduleSpec(type, {
     children: [

@@ -14,8 +14,8 @@ export interface ReferenceTensor {
 
 /** What assertions need of tap's `t`. */
 interface Reporter {
-  pass(message: string, extra?: object): boolean;
-  fail(message: string, extra?: object): boolean;
+  pass(message: string): boolean;
+  fail(message: string): boolean;
 }
 
 const DTYPE_OF_CODE: Readonly<Record<string, readonly [dtype: DType, bytes: number]>> = {

@@ -63,6 +63,18 @@ def randomize(model, seed):
     return model.eval().requires_grad_(False)
 
 
+def align(model):
+    """Give every weight memory of its own, aligned as PyTorch allocates it; return the model.
+
+    `from_pretrained` leaves weights where they lie in the file's buffer, at addresses that depend on the header's length.
+    MKL's matrix-vector products (a linear layer at batch 1) then differ in the last bit, from Python to Python too: a model
+    that was constructed, moved or cloned has aligned weights, as every tensor here has.
+    """
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone()
+    return model
+
+
 class Recorder:
     """Collects the tensors of one case under short names."""
 
