@@ -32,7 +32,7 @@ export function tabulateAlphasCumprod(config: NoiseSchedule): Float32Array {
   const values = Float32Array.from(table.dataSync() as Float32Array);
   table.dispose();
   if (!values.every(Number.isFinite)) {
-    throw new LatentDiffusionError("ERR_CONFIG_UNSUPPORTED", "rescale_betas_zero_snr cannot rescale these betas: they leave as much of the sample at the last timestep as at the first");
+    throw new LatentDiffusionError("ERR_CONFIG_UNSUPPORTED", "rescale_betas_zero_snr cannot rescale these betas in float32: they are all 0, or nothing of the sample is left long before the last timestep");
   }
   return values;
 }

@@ -1,24 +1,24 @@
 import { LatentDiffusionError } from "../errors.js";
+import type { Tensor } from "../tensor.js";
+import type { Arithmetic } from "./arithmetic.js";
 
-/** The numbers of one DDIM step, each a float32. */
+/** The numbers of one DDIM step, each a float32 tensor without dimensions. */
 export interface DDIMCoefficients {
   /** sqrt(alpha_t). */
-  readonly sqrtAlpha: number;
+  readonly sqrtAlpha: Tensor;
   /** sqrt(1 - alpha_t). */
-  readonly sqrtBeta: number;
+  readonly sqrtBeta: Tensor;
   /** sqrt(alpha_(t-1)). */
-  readonly sqrtAlphaPrev: number;
+  readonly sqrtAlphaPrev: Tensor;
   /** sigma_t, formula (16). */
-  readonly stdDev: number;
+  readonly stdDev: Tensor;
   /** sqrt(1 - alpha_(t-1) - sigma_t^2), the length of the "direction pointing to x_t". */
-  readonly directionScale: number;
+  readonly directionScale: Tensor;
 }
 
-/** Rounding each operation of doubles to float32 gives what float32 arithmetic gives, the four operations and sqrt alike. */
-const f32 = Math.fround;
-
 /**
- * Compute a step's coefficients as PyTorch does with float32 tensors of no dimensions, and refuse a step that it makes NaN of.
+ * Compute a step's coefficients, and refuse a step that PyTorch makes NaN of. Roots are taken by `pow`, as diffusers takes
+ * them: LibTorch's `pow(x, 0.5)` is not rounded as a square root is.
  * @param alpha alpha_t, the cumulative product at the step's timestep
  * @param alphaPrev alpha_(t-1), that at the timestep after it
  * @param eta in [0, 1]
@@ -26,21 +26,25 @@ const f32 = Math.fround;
  * @throws LatentDiffusionError `ERR_CONFIG_UNSUPPORTED`
  * @see https://arxiv.org/abs/2010.02502 formulas (12) and (16)
  */
-export function ddimCoefficients(alpha: number, alphaPrev: number, eta: number, where: string): DDIMCoefficients {
-  const beta = f32(1 - alpha);
-  const betaPrev = f32(1 - alphaPrev);
-  const variance = f32(f32(betaPrev / beta) * f32(1 - f32(alpha / alphaPrev)));
-  const stdDev = f32(f32(eta) * f32(Math.sqrt(variance)));
-  const directionVariance = f32(betaPrev - f32(stdDev * stdDev));
-  if (beta === 0) throw unsolvable(where, "there is no noise to remove: the betas up to it are 0 in float32");
+export function ddimCoefficients(torch: Arithmetic, alpha: number, alphaPrev: number, eta: number, where: string): DDIMCoefficients {
+  if (Math.fround(1 - alpha) === 0) throw unsolvable(where, "there is no noise to remove: the betas up to it are 0 in float32");
   if (alphaPrev === 0) throw unsolvable(where, "nothing of the sample is left even after the step: the betas are too large");
-  if (!(variance >= 0)) throw unsolvable(where, "the betas before it are not rising noise");
-  if (!(directionVariance >= 0)) {
+  const alphaProd = torch.scalar(alpha);
+  const alphaProdPrev = torch.scalar(alphaPrev);
+  const betaProd = torch.rsub(alphaProd, 1);
+  const betaProdPrev = torch.rsub(alphaProdPrev, 1);
+
+  // sigma_t(eta) = eta * sqrt((1 - alpha_(t-1)) / (1 - alpha_t)) * sqrt(1 - alpha_t / alpha_(t-1))
+  const variance = torch.mul(torch.div(betaProdPrev, betaProd), torch.rsub(torch.div(alphaProd, alphaProdPrev), 1));
+  const stdDev = torch.mul(torch.pow(variance, 0.5), eta);
+  const directionVariance = torch.sub(betaProdPrev, torch.pow(stdDev, 2));
+  // Zero in theory where a step removes all the noise with eta 1, and then at times below it by rounding.
+  if (!(Number(directionVariance.dataSync()[0]) >= 0)) {
     throw unsolvable(where, `with eta ${eta} the noise to add is, in float32, more than there may be; take eta 0.99 or less`);
   }
   return {
-    sqrtAlpha: f32(Math.sqrt(alpha)), sqrtBeta: f32(Math.sqrt(beta)), sqrtAlphaPrev: f32(Math.sqrt(alphaPrev)),
-    stdDev, directionScale: f32(Math.sqrt(directionVariance)),
+    sqrtAlpha: torch.pow(alphaProd, 0.5), sqrtBeta: torch.pow(betaProd, 0.5), sqrtAlphaPrev: torch.pow(alphaProdPrev, 0.5),
+    stdDev, directionScale: torch.pow(directionVariance, 0.5),
   };
 }
 

@@ -5,7 +5,7 @@ import type { Generator } from "../generator.js";
 import { type JsonObject, readConfig, writeConfig } from "../pretrained/config-file.js";
 import { Tensor } from "../tensor.js";
 import { checkBoolean, checkInteger, checkNumber, checkOptions, checkString, unexpected } from "../validate.js";
-import type { Arithmetic } from "./arithmetic.js";
+import { type Arithmetic, compute } from "./arithmetic.js";
 import { tabulateAlphasCumprod } from "./betas.js";
 import { type DDIMCoefficients, ddimCoefficients, unsolvable } from "./ddim-coefficients.js";
 import { DDIM_FIELDS, type DDIMConfig, type DDIMConfigKeys } from "./ddim-config.js";
@@ -136,7 +136,7 @@ export class DDIMScheduler implements Scheduler {
    */
   checkSteps(options: StepOptions): void {
     const eta = checkNumber(options.eta ?? 0, "eta", 0, 1);
-    for (const timestep of this.#timesteps) this.#coefficients(timestep, eta);
+    for (const timestep of this.#timesteps) compute((torch) => this.#coefficients(torch, timestep, eta).stdDev).dispose();
   }
 
   /** Return the sample: DDIM's network takes it as it is. */
@@ -154,10 +154,12 @@ export class DDIMScheduler implements Scheduler {
    */
   step(modelOutput: Tensor, timestep: number, sample: Tensor, options?: DDIMStepOptions): DDIMSchedulerOutput {
     const checked = this.#checkStep(modelOutput, timestep, sample, options);
-    // Steps 1 and 2; the rest follow in ddimStep.
-    const coefficients = this.#coefficients(timestep, checked.eta);
-    const noise = (torch: Arithmetic): Tensor => checked.varianceNoise ?? torch.own(drawFor(modelOutput, checked.generator));
-    return ddimStep(this.config, coefficients, modelOutput, sample, { ...checked, noise });
+    return compute((torch) => {
+      // Steps 1 and 2; the rest follow in ddimStep.
+      const coefficients = this.#coefficients(torch, timestep, checked.eta);
+      const noise = (): Tensor => checked.varianceNoise ?? torch.own(drawFor(modelOutput, checked.generator));
+      return ddimStep(torch, this.config, coefficients, modelOutput, sample, { ...checked, noise });
+    });
   }
 
   /**
@@ -188,7 +190,7 @@ export class DDIMScheduler implements Scheduler {
     return `DDIMScheduler(${this.#numInferenceSteps ?? "no"} of ${total} steps, ${spacing}, ${prediction})`;
   }
 
-  #coefficients(timestep: number, eta: number): DDIMCoefficients {
+  #coefficients(torch: Arithmetic, timestep: number, eta: number): DDIMCoefficients {
     const { num_train_timesteps: total, set_alpha_to_one: endsAtOne, prediction_type: prediction, clip_sample: clips, thresholding } = this.config;
     const previous = timestep - Math.floor(total / (this.#numInferenceSteps ?? total));
     const alpha = this.#alphasCumprod[timestep] ?? NaN;
@@ -198,7 +200,7 @@ export class DDIMScheduler implements Scheduler {
       throw unsolvable(where, "nothing of the sample is left there (zero terminal SNR), and noise alone does not say what it was; "
         + "take prediction_type \"v_prediction\" or \"sample\", or a timestep_spacing that leaves it out");
     }
-    return ddimCoefficients(alpha, alphaPrev, eta, where);
+    return ddimCoefficients(torch, alpha, alphaPrev, eta, where);
   }
 
   #checkStep(modelOutput: Tensor, timestep: number, sample: Tensor, options: DDIMStepOptions | undefined): CheckedStep {

@@ -1,5 +1,5 @@
 import type { Tensor } from "../tensor.js";
-import { type Arithmetic, compute } from "./arithmetic.js";
+import type { Arithmetic } from "./arithmetic.js";
 import type { DDIMCoefficients } from "./ddim-coefficients.js";
 import type { DDIMConfigKeys } from "./ddim-config.js";
 import { thresholdSample } from "./thresholding.js";
@@ -13,7 +13,7 @@ interface StepNoise {
   readonly eta: number;
   readonly useClippedModelOutput: boolean;
   /** Draws the fresh noise; called with `eta` above 0 only, so that a deterministic run leaves its generator alone. */
-  readonly noise: (torch: Arithmetic) => Tensor;
+  readonly noise: () => Tensor;
 }
 
 /**
@@ -37,35 +37,32 @@ interface StepNoise {
  * @see https://arxiv.org/abs/2010.02502 formulas (12) and (16), diffusers.DDIMScheduler.step
  */
 export function ddimStep(
-  config: StepConfig, coefficients: DDIMCoefficients, modelOutput: Tensor, sample: Tensor, { eta, useClippedModelOutput, noise }: StepNoise,
+  torch: Arithmetic, config: StepConfig, coefficients: DDIMCoefficients, modelOutput: Tensor, sample: Tensor, fresh: StepNoise,
 ): { prevSample: Tensor; predOriginalSample: Tensor } {
-  return compute((torch) => {
-    // 3. "predicted x_0" of formula (12), and the noise that goes with it
-    const predicted = predict(torch, config, coefficients, modelOutput, sample);
+  // 3. "predicted x_0" of formula (12), and the noise that goes with it
+  const predicted = predict(torch, config, coefficients, modelOutput, sample);
 
-    // 4. Clip or threshold "predicted x_0"
-    const predOriginalSample = limit(torch, config, predicted.original);
+  // 4. Clip or threshold "predicted x_0"
+  const predOriginalSample = limit(torch, config, predicted.original);
 
-    // GLIDE derives the noise again from the clipped x_0
-    const predEpsilon = useClippedModelOutput ? noiseBetween(torch, coefficients, sample, predOriginalSample) : predicted.epsilon;
+  // GLIDE derives the noise again from the clipped x_0
+  const predEpsilon = fresh.useClippedModelOutput ? noiseBetween(torch, coefficients, sample, predOriginalSample) : predicted.epsilon;
 
-    // 6. "direction pointing to x_t" of formula (12)
-    const direction = torch.mul(torch.scalar(coefficients.directionScale), predEpsilon);
+  // 6. "direction pointing to x_t" of formula (12)
+  const direction = torch.mul(coefficients.directionScale, predEpsilon);
 
-    // 7. x_(t-1) without random noise, then with
-    const withoutNoise = torch.add(torch.mul(torch.scalar(coefficients.sqrtAlphaPrev), predOriginalSample), direction);
-    if (eta === 0) return { prevSample: withoutNoise, predOriginalSample };
-    const prevSample = torch.add(withoutNoise, torch.mul(torch.scalar(coefficients.stdDev), noise(torch)));
-    return { prevSample, predOriginalSample };
-  });
+  // 7. x_(t-1) without random noise, then with
+  const withoutNoise = torch.add(torch.mul(coefficients.sqrtAlphaPrev, predOriginalSample), direction);
+  if (fresh.eta === 0) return { prevSample: withoutNoise, predOriginalSample };
+  const prevSample = torch.add(withoutNoise, torch.mul(coefficients.stdDev, fresh.noise()));
+  return { prevSample, predOriginalSample };
 }
 
 /** x_0 and e_theta, of which the network gave one, or a mixture. */
 function predict(
   torch: Arithmetic, { prediction_type: type }: StepConfig, coefficients: DDIMCoefficients, modelOutput: Tensor, sample: Tensor,
 ): { original: Tensor; epsilon: Tensor } {
-  const sqrtAlpha = torch.scalar(coefficients.sqrtAlpha);
-  const sqrtBeta = torch.scalar(coefficients.sqrtBeta);
+  const { sqrtAlpha, sqrtBeta } = coefficients;
   switch (type) {
     case "epsilon":
       return { original: torch.div(torch.sub(sample, torch.mul(sqrtBeta, modelOutput)), sqrtAlpha), epsilon: modelOutput };
@@ -86,5 +83,5 @@ function limit(torch: Arithmetic, config: StepConfig, predicted: Tensor): Tensor
 
 /** e_theta of a sample and the clean sample that it is to come from. */
 function noiseBetween(torch: Arithmetic, coefficients: DDIMCoefficients, sample: Tensor, original: Tensor): Tensor {
-  return torch.div(torch.sub(sample, torch.mul(torch.scalar(coefficients.sqrtAlpha), original)), torch.scalar(coefficients.sqrtBeta));
+  return torch.div(torch.sub(sample, torch.mul(coefficients.sqrtAlpha, original)), coefficients.sqrtBeta);
 }

@@ -33,7 +33,7 @@ export function completeLiteral<Keys extends object>(className: string, fields: 
   for (const key of Object.keys(given)) {
     if (!known.includes(key)) throw new InvalidArgumentError(`Unknown key ${JSON.stringify(key)} for the config of ${className}${suggest(key, known)}`);
   }
-  return complete(className, fields, given, {});
+  return complete(fields, given, {}, className);
 }
 
 /**
@@ -51,18 +51,18 @@ export function completeForeign<Keys extends object>(
   const kept = Object.entries(given).filter(([key]) => !unset.includes(key));
   // For the complaint about a key that the class does not know.
   completeLiteral(className, fields, literal);
-  const foreign = kept.filter(([key]) => !Object.hasOwn(fields, key) && key !== "_class_name");
-  return complete(className, fields, { ...Object.fromEntries(kept), ...literal }, Object.fromEntries(foreign));
+  const foreign = kept.filter(([key]) => !Object.hasOwn(fields, key)).map(([key, value]) => [key, key === "_class_name" ? className : value] as const);
+  return complete(fields, { ...Object.fromEntries(kept), ...literal }, Object.fromEntries(foreign), className);
 }
 
-function complete<Keys extends object>(className: string, fields: ConfigFields<Keys>, given: JsonObject, foreign: JsonObject): SchedulerConfig<Keys> {
+function complete<Keys extends object>(fields: ConfigFields<Keys>, given: JsonObject, foreign: JsonObject, className: string): SchedulerConfig<Keys> {
   const values = Object.entries<ConfigField<unknown>>(fields).map(([key, [fallback, check]]): [string, JsonValue] => {
     const value = given[key];
     return [key, (value === undefined ? fallback : checkField(className, key, value, check)) as JsonValue];
   });
   const unset = values.map(([key]) => key).filter((key) => given[key] === undefined);
   const note: JsonObject = unset.length > 0 ? { [DEFAULTED]: unset } : {};
-  const config: JsonObject = { ...structuredClone(foreign), ...Object.fromEntries(values), ...note, _class_name: className };
+  const config: JsonObject = { ...structuredClone(foreign), ...Object.fromEntries(values), ...note };
   return freeze(config) as SchedulerConfig<Keys>;
 }
 

@@ -1,0 +1,96 @@
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import t from "tap";
+import { type DDIMConfigKeys, DDIMScheduler } from "../../lib/schedulers/ddim-scheduler.js";
+import type { JsonObject } from "../../lib/pretrained/json.js";
+import { Tensor } from "../../lib/tensor.js";
+import { assertTensorEqual, pick, readTensors, toTensor } from "../support/tensors.js";
+import { readCase, replayTrajectory } from "../support/scheduler-cases.js";
+
+// All of it is bit for bit: the scheduler uses LibTorch's own operators, and float32 where diffusers does.
+
+const root = process.env.PARITY_DIR;
+const skip = root === undefined ? "needs the files of reference/schedulers.py in PARITY_DIR: npm run test:parity" : false;
+const reference = join(root ?? "", "schedulers");
+
+type Config = Partial<DDIMConfigKeys>;
+
+t.test("trajectories", { skip }, async (t) => {
+  const OTHERS = ["tables", "spacings", "broken", "configs"];
+  const cases = existsSync(reference) ? readdirSync(reference).filter((name) => !OTHERS.includes(name) && !name.startsWith("forward-")) : [];
+  t.ok(cases.length >= 24, `${cases.length} settings`);
+  for (const name of cases) await t.test(name, (t) => replayTrajectory(t, join(reference, name), 0));
+});
+
+t.test("addNoise and getVelocity", { skip }, async (t) => {
+  for (const dtype of ["float32", "float64", "float16", "bfloat16"]) {
+    const folder = join(reference, `forward-${dtype}`);
+    const { config, timesteps } = readCase<{ config: Config; timesteps: { each: number[]; one: [number] } }>(folder);
+    const tensors = readTensors(join(folder, "tensors.safetensors"));
+    const scheduler = new DDIMScheduler(config);
+    const clean = toTensor(pick(tensors, "clean"));
+    const noise = toTensor(pick(tensors, "noise"));
+    for (const [name, at] of [["each", timesteps.each], ["one", timesteps.one], ["one", timesteps.one[0]]] as const) {
+      const options = { tolerance: 0, name: `${dtype}, ${name}` };
+      await assertTensorEqual(t, scheduler.addNoise(clean, noise, at), pick(tensors, `noised.${name}`), options);
+      await assertTensorEqual(t, scheduler.getVelocity(clean, noise, at), pick(tensors, `velocity.${name}`), options);
+    }
+  }
+});
+
+t.test("tables of alphas_cumprod", { skip }, async (t) => {
+  const folder = join(reference, "tables");
+  const tensors = readTensors(join(folder, "tensors.safetensors"));
+  const { configs } = readCase<{ configs: Config[] }>(folder);
+  for (const [i, config] of configs.entries()) {
+    const table = Tensor.from(new DDIMScheduler(config).alphasCumprod);
+    await assertTensorEqual(t, table, pick(tensors, String(i)), { tolerance: 0, name: JSON.stringify(config) });
+  }
+});
+
+t.test("timesteps of every number of steps", { skip }, async (t) => {
+  const folder = join(reference, "spacings");
+  const tensors = readTensors(join(folder, "tensors.safetensors"));
+  const { configs } = readCase<{ configs: Config[] }>(folder);
+  for (const [i, config] of configs.entries()) {
+    const scheduler = new DDIMScheduler(config);
+    const all = pick(tensors, `${i}.timesteps`).values();
+    const total = scheduler.config.num_train_timesteps;
+    const wrong: number[] = [];
+    let refused = 0;
+    let at = 0;
+    for (const [n, length] of pick(tensors, `${i}.lengths`).values().entries()) {
+      const expected = all.slice(at, (at += length));
+      const outside = expected.some((timestep) => timestep < 0 || timestep >= total);
+      try {
+        scheduler.setTimesteps(n + 1);
+        if (outside || scheduler.timesteps.join() !== expected.join()) wrong.push(n + 1);
+      } catch (error) {
+        refused++;
+        if (!outside || (error as { code?: string }).code !== "ERR_CONFIG_UNSUPPORTED") wrong.push(n + 1);
+      }
+    }
+    t.strictSame(wrong, [], `${JSON.stringify(config)}: ${total - refused} equal, ${refused} refused`);
+  }
+});
+
+t.test("what diffusers makes NaN or an IndexError of is refused before the first step", { skip }, async (t) => {
+  const { cases } = readCase<{ cases: { config: Config; steps: number; eta: number; reason: string }[] }>(join(reference, "broken"));
+  for (const { config, steps, eta, reason } of cases) {
+    const start = (): void => {
+      const scheduler = new DDIMScheduler(config);
+      scheduler.setTimesteps(steps);
+      scheduler.checkSteps({ eta });
+    };
+    t.throws(start, { code: "ERR_CONFIG_UNSUPPORTED" }, `${JSON.stringify(config)}: ${reason}`);
+  }
+});
+
+t.test("configs of other classes", { skip }, async (t) => {
+  const { cases } = readCase<{ cases: { source: JsonObject; target: JsonObject }[] }>(join(reference, "configs"));
+  // Python's list of defaulted keys is a set's, in any order.
+  const sorted = (config: JsonObject): JsonObject => ({ ...config, _use_default_values: [...config._use_default_values as string[]].sort() });
+  for (const { source, target } of cases) {
+    t.strictSame(sorted(DDIMScheduler.fromConfig(source).config), sorted(target));
+  }
+});
