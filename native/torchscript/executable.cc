@@ -2,6 +2,7 @@
 
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/passes/freeze_module.h>
+#include <torch/csrc/jit/runtime/graph_executor.h>
 
 #include <utility>
 
@@ -18,7 +19,9 @@ Executable::Executable(ModuleSource& source, const std::vector<Weight>& weights,
     bytes_ += static_cast<int64_t>(parameter.nbytes());
   if (options.optimize) {
     // Attributes become constants, which graph passes can see. In place: the module is nobody
-    // else's.
+    // else's. With the optimiser off, as this thread has it, calls would be inlined one level deep
+    // only, and the methods that the rest calls would be gone.
+    const torch::jit::GraphOptimizerEnabledGuard inline_all(true);
     torch::jit::freeze_module_inplace(module_.get(), source.methods());
   }
 }
