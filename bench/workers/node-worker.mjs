@@ -41,7 +41,9 @@ const worker = {
     const since = performance.now();
     const timestep = state.remaining.shift();
     const { sample } = await unet.forward(scheduler.scaleModelInput(state.latents, timestep), timestep);
-    state.latents = scheduler.step(sample, timestep, state.latents).prevSample;
+    const { prevSample, predOriginalSample } = scheduler.step(sample, timestep, state.latents);
+    for (const tensor of [state.latents, sample, predOriginalSample]) tensor.dispose();
+    state.latents = prevSample;
     return { seconds: seconds(since) };
   },
 
@@ -49,6 +51,7 @@ const worker = {
     const since = performance.now();
     const { sample } = await state.pipe.vqvae.decode(state.latents);
     await sample.data();
+    sample.dispose();
     return { seconds: seconds(since) };
   },
 
