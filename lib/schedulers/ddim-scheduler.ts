@@ -140,7 +140,8 @@ export class DDIMScheduler implements Scheduler {
   }
 
   /** Return the sample: DDIM's network takes it as it is. */
-  scaleModelInput(sample: Tensor, _timestep?: number): Tensor {
+  scaleModelInput(sample: Tensor, timestep?: number): Tensor {
+    if (timestep !== undefined) checkNumber(timestep, "timestep");
     return sample;
   }
 

@@ -1,0 +1,230 @@
+import { join } from "node:path";
+import { inspect } from "node:util";
+import { checkDevice, checkFloatingDType, FLOATING_DTYPES, type FloatingDType } from "../device.js";
+import { LatentDiffusionError } from "../errors.js";
+import type { UNet2DModel } from "../models/unet-2d-model.js";
+import type { VQModel } from "../models/vq-model.js";
+import type { Device } from "../native.js";
+import { readConfig, writeConfig } from "../pretrained/config-file.js";
+import { writeModelIndex } from "../pretrained/model-index.js";
+import type { SaveWeightsOptions } from "../pretrained/weights.js";
+import type { Scheduler } from "../schedulers/scheduler.js";
+import { EXECUTION_OPTIONS, type ExecutionOptions } from "../script-module.js";
+import { checkOptions, checkString } from "../validate.js";
+import type { GenerateOptions, StreamOptions } from "./generate-options.js";
+import { ImagePipelineOutput, type OutputType } from "./image-pipeline-output.js";
+import { loadComponents, type LoadOptions } from "./load-components.js";
+import { loadTorchScript, type TorchScriptComponents, type TorchScriptOptions } from "./load-torchscript.js";
+import { moveParts } from "./move-parts.js";
+import { holdParts, releaseParts } from "./part-holders.js";
+import { checkComponents, checkScalingFactor, type LDMComponents } from "./pipeline-parts.js";
+import { runEvents } from "./run.js";
+import { planRun } from "./run-plan.js";
+import { type EventStream, eventStream } from "./stream.js";
+
+/** Options of {@link LDMPipeline.fromPretrained}. */
+export interface PipelineLoadOptions extends LoadOptions {
+  /** What latents are divided by before decoding, whatever the checkpoint says; saved with the pipeline. */
+  scalingFactor?: number;
+}
+
+/** The parts of a pipeline that was loaded from a diffusers checkpoint. */
+export interface DiffusersComponents {
+  readonly vqvae: VQModel;
+  readonly unet: UNet2DModel;
+  readonly scheduler: Scheduler;
+}
+
+const PART_NAMES = ["vqvae", "unet", "scheduler"];
+
+/**
+ * Generate images by denoising random latents and decoding them. Unconditional: the training pictures alone say what is drawn.
+ * @see https://arxiv.org/abs/2112.10752, diffusers.LDMPipeline
+ */
+export class LDMPipeline<Parts extends LDMComponents = DiffusersComponents> {
+  /** The parts, for use in other pipelines; what is shared moves together, and is freed with its last pipeline. */
+  readonly components: Readonly<Parts>;
+  /** What latents are divided by before they are decoded. */
+  readonly scalingFactor: number;
+  #disposed = false;
+
+  /**
+   * Put a pipeline together.
+   * @param parts `vqvae`, `unet` and `scheduler`; `scalingFactor` instead of the vqvae's `scaling_factor`
+   * @throws InvalidArgumentError; LatentDiffusionError `ERR_CONFIG_UNSUPPORTED` where the parts do not fit each other, `ERR_DISPOSED`
+   */
+  constructor(parts: Parts & { readonly scalingFactor?: number }) {
+    checkOptions(parts, [...PART_NAMES, "scalingFactor"], "LDMPipeline");
+    const { vqvae, unet, scheduler, scalingFactor } = parts ?? {};
+    checkComponents({ vqvae, unet, scheduler });
+    this.scalingFactor = scalingFactor === undefined ? vqvae.config.scaling_factor : checkScalingFactor(scalingFactor);
+    this.components = Object.freeze({ vqvae, unet, scheduler }) as unknown as Readonly<Parts>;
+    holdParts(this.components);
+  }
+
+  /**
+   * Load a folder in diffusers' layout: `model_index.json`, `unet/`, `vqvae/`, `scheduler/`.
+   * @param folder on this machine; names on the Hugging Face hub are not looked up
+   * @param options `device`, `dtype` (default `"float32"`), `optimize` (default true; false: bit for bit what PyTorch computes), `variant`;
+   *   `unet`, `vqvae`, `scheduler` to take instead; `scalingFactor` where the checkpoint's is wrong
+   * @throws InvalidArgumentError; LatentDiffusionError `ERR_CHECKPOINT_NOT_FOUND`, `ERR_CHECKPOINT_INVALID`,
+   *   `ERR_CONFIG_UNSUPPORTED`, `ERR_DEVICE_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`
+   * @see diffusers.DiffusionPipeline.from_pretrained
+   */
+  static async fromPretrained(folder: string, options?: PipelineLoadOptions): Promise<LDMPipeline> {
+    const known = [...EXECUTION_OPTIONS, "scalingFactor", ...PART_NAMES, "variant"];
+    const { scalingFactor, ...loading } = checkOptions(options, known, "LDMPipeline.fromPretrained");
+    if (scalingFactor !== undefined) checkScalingFactor(scalingFactor);
+    const parts = await loadComponents(folder, loading);
+    return assemble(parts, { scalingFactor, brought: [loading.unet, loading.vqvae] });
+  }
+
+  /**
+   * Run networks that were exported to TorchScript, by `models/export_torchscript.py` or alike.
+   * **Loading TorchScript runs code of the files**: load only what you trust, and say so with `trusted: true`.
+   * @throws InvalidArgumentError; LatentDiffusionError `ERR_TORCHSCRIPT_UNTRUSTED`, `ERR_TORCHSCRIPT_INVALID`, `ERR_CHECKPOINT_NOT_FOUND`,
+   *   `ERR_CONFIG_UNSUPPORTED` where a trace has another device or dtype baked in
+   */
+  static async fromTorchScript(options: TorchScriptOptions): Promise<LDMPipeline<TorchScriptComponents>> {
+    const parts = await loadTorchScript(options);
+    return assemble(parts, { brought: [options.unet, options.vqDecoder] });
+  }
+
+  get unet(): Parts["unet"] {
+    return this.components.unet;
+  }
+
+  get vqvae(): Parts["vqvae"] {
+    return this.components.vqvae;
+  }
+
+  get scheduler(): Parts["scheduler"] {
+    return this.components.scheduler;
+  }
+
+  /** Where the UNet runs. */
+  get device(): Device {
+    return this.components.unet.device;
+  }
+
+  /** What the UNet computes in. */
+  get dtype(): FloatingDType {
+    return this.components.unet.dtype;
+  }
+
+  /** Whether {@link dispose} was called. */
+  get disposed(): boolean {
+    return this.#disposed;
+  }
+
+  /**
+   * Generate images.
+   * @param options of which the result's type follows `outputType`
+   * @returns the images; also by `const [images] = await pipe.generate()`
+   * @throws InvalidArgumentError before any work; AbortError; LatentDiffusionError `ERR_CONFIG_UNSUPPORTED` for a schedule that cannot be run,
+   *   `ERR_OUT_OF_MEMORY`, `ERR_DISPOSED`; what `onProgress` throws
+   * @see diffusers.LDMPipeline.__call__
+   */
+  async generate<Type extends OutputType = "image">(options?: GenerateOptions<Type>): Promise<ImagePipelineOutput<Type>> {
+    this.#checkAlive();
+    const plan = planRun(this.components, options, "generate", () => this.#checkAlive());
+    for await (const { images, step, steps, timestep } of runEvents(this.components, this.scalingFactor, plan)) {
+      if (images !== undefined) return new ImagePipelineOutput<Type>(images);
+      await options?.onProgress?.({ step, steps, timestep });
+    }
+    throw new LatentDiffusionError("ERR_INTERNAL", "A run ended without images");
+  }
+
+  /**
+   * Generate images, step by step: one event after each step, and a last one with the images. Each step is done when it is asked for;
+   * leaving the loop stops the work.
+   * @throws what {@link generate} does, wrong options at once, the rest from the loop
+   */
+  stream<Type extends OutputType = "image">(options?: StreamOptions<Type>): EventStream<Type> {
+    this.#checkAlive();
+    const left = new AbortController();
+    const signal = options?.signal instanceof AbortSignal ? AbortSignal.any([options.signal, left.signal]) : options?.signal ?? left.signal;
+    const watched = typeof options === "object" && options !== null ? { ...options, signal } : options ?? { signal };
+    const plan = planRun<Type>(this.components, watched, "stream", () => this.#checkAlive());
+    return eventStream(runEvents(this.components, this.scalingFactor, plan), () => left.abort());
+  }
+
+  /**
+   * Move to a device, a dtype, or both, in place; both networks or, on failure, neither. A run in progress goes on at the new place.
+   * @param targets `"cuda"`, `"bfloat16"`, in either order
+   * @throws LatentDiffusionError `ERR_DEVICE_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`, `ERR_CONFIG_UNSUPPORTED` for a trace, `ERR_DISPOSED`
+   * @see diffusers.DiffusionPipeline.to
+   */
+  async to(...targets: readonly (Device | FloatingDType)[]): Promise<this> {
+    const options: ExecutionOptions = {};
+    for (const target of targets) {
+      if ((FLOATING_DTYPES as readonly unknown[]).includes(target)) options.dtype = checkFloatingDType(target, "dtype");
+      else options.device = checkDevice(target, "device or dtype");
+    }
+    await moveParts(this.components, options, () => this.#checkAlive());
+    return this;
+  }
+
+  /**
+   * Save in diffusers' layout; `LDMPipeline.from_pretrained` in Python reads it.
+   * @param folder is made if it does not exist
+   * @param options of the weights: `dtype`, `maxShardSize` in bytes, `variant`
+   * @throws LatentDiffusionError `ERR_IO`, `ERR_DISPOSED`; `ERR_CONFIG_UNSUPPORTED` for TorchScript modules, which diffusers cannot read
+   * @see diffusers.DiffusionPipeline.save_pretrained
+   */
+  async savePretrained(folder: string, options?: SaveWeightsOptions): Promise<void> {
+    checkString(folder, "folder");
+    this.#checkAlive();
+    const { unet, vqvae, scheduler } = this.components;
+    if (!unet.savePretrained || !vqvae.savePretrained) {
+      throw new LatentDiffusionError("ERR_CONFIG_UNSUPPORTED", "A pipeline of TorchScript modules cannot be saved for diffusers; module.save(path) saves each as it is");
+    }
+    await unet.savePretrained(join(folder, "unet"), options);
+    await vqvae.savePretrained(join(folder, "vqvae"), options);
+    if (this.scalingFactor !== vqvae.config.scaling_factor) await saveScalingFactor(join(folder, "vqvae"), this.scalingFactor);
+    await scheduler.savePretrained(join(folder, "scheduler"));
+    // Last: a folder with an index is a whole one.
+    await writeModelIndex(folder, { vqvae: "VQModel", unet: "UNet2DModel", scheduler: scheduler.className });
+  }
+
+  /** End the pipeline, runs in progress included, and free the networks that no other pipeline holds; a second call does nothing. */
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    releaseParts(this.components);
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  [inspect.custom](): string {
+    const { unet, scheduler } = this.components;
+    return this.#disposed || unet.disposed ? "LDMPipeline(disposed)" : `LDMPipeline(${this.dtype}, ${this.device}, ${scheduler.className})`;
+  }
+
+  #checkAlive(): void {
+    const { unet, vqvae } = this.components;
+    if (this.#disposed) throw new LatentDiffusionError("ERR_DISPOSED", "This pipeline was disposed");
+    for (const [name, part] of [["unet", unet], ["vqvae", vqvae]] as const) {
+      if (part.disposed) throw new LatentDiffusionError("ERR_DISPOSED", `The ${name} of this pipeline was disposed`);
+    }
+  }
+}
+
+/** Make a pipeline of parts that were just loaded; if they do not fit, free those that the caller did not bring. */
+function assemble<Parts extends LDMComponents>(parts: Parts, { scalingFactor, brought }: { scalingFactor?: number; brought: readonly unknown[] }): LDMPipeline<Parts> {
+  try {
+    return new LDMPipeline<Parts>({ ...parts, scalingFactor });
+  } catch (error) {
+    if (typeof brought[0] !== "object") parts.unet.dispose();
+    if (typeof brought[1] !== "object") parts.vqvae.dispose();
+    throw error;
+  }
+}
+
+/** The vqvae's own config keeps the factor that it was made with. */
+async function saveScalingFactor(folder: string, scalingFactor: number): Promise<void> {
+  const config = await readConfig(folder, "config.json", "VQModel");
+  await writeConfig(folder, "config.json", "VQModel", { ...config, scaling_factor: scalingFactor });
+}

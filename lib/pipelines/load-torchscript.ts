@@ -1,0 +1,55 @@
+import { InvalidArgumentError } from "../errors.js";
+import { DDIMScheduler } from "../schedulers/ddim-scheduler.js";
+import type { Scheduler } from "../schedulers/scheduler.js";
+import { EXECUTION_OPTIONS, type ExecutionOptions, ScriptModule } from "../script-module.js";
+import { checkOptions, unexpected } from "../validate.js";
+import { checkParts } from "./pipeline-parts.js";
+import { readTorchScriptConfig, type TorchScriptConfig, TorchScriptDecoder, TorchScriptUNet } from "./torchscript-parts.js";
+
+/** What {@link LDMPipeline.fromTorchScript} takes. */
+export interface TorchScriptOptions extends ExecutionOptions {
+  /** A file, or a loaded module: `forward(sample, timestep)` gives what the scheduler's `prediction_type` says. */
+  unet: string | ScriptModule;
+  /** A file, or a loaded module: `forward(latents)` quantises them and makes pictures in [-1, 1]; it does not scale. */
+  vqDecoder: string | ScriptModule;
+  /** A scheduler, or the folder of a `scheduler_config.json`. */
+  scheduler: Scheduler | string;
+  /** What the files do not say, or a JSON file of it. */
+  config: TorchScriptConfig | string;
+  /** Required to load files: **loading TorchScript runs code of the file**. */
+  trusted: boolean;
+}
+
+/** What TorchScript files make. */
+export interface TorchScriptComponents {
+  readonly vqvae: TorchScriptDecoder;
+  readonly unet: TorchScriptUNet;
+  readonly scheduler: Scheduler;
+}
+
+/** Load the parts that a pipeline of TorchScript modules has; nothing stays open if one fails. */
+export async function loadTorchScript(options: TorchScriptOptions): Promise<TorchScriptComponents> {
+  const known = ["unet", "vqDecoder", "scheduler", "config", "trusted", ...EXECUTION_OPTIONS];
+  const { unet, vqDecoder, scheduler, config, trusted, ...execution } = checkOptions(options, known, "LDMPipeline.fromTorchScript");
+  checkSource(unet, "unet");
+  checkSource(vqDecoder, "vqDecoder");
+  if (config === undefined) throw unexpected("an object or a path", "config", config);
+  if (scheduler === undefined) throw unexpected("a scheduler or a folder", "scheduler", scheduler);
+  if (typeof scheduler !== "string") checkParts({ scheduler });
+  const complete = await readTorchScriptConfig(config);
+  const ownScheduler = typeof scheduler === "string" ? await DDIMScheduler.fromPretrained(scheduler) : scheduler;
+  const loading = { ...execution, trusted: trusted === true };
+  const unetModule = unet instanceof ScriptModule ? unet : await ScriptModule.load(unet, loading);
+  try {
+    const decoder = vqDecoder instanceof ScriptModule ? vqDecoder : await ScriptModule.load(vqDecoder, loading);
+    return { vqvae: new TorchScriptDecoder(decoder, complete), unet: new TorchScriptUNet(unetModule, complete), scheduler: ownScheduler };
+  } catch (error) {
+    if (unetModule !== unet) unetModule.dispose();
+    throw error;
+  }
+}
+
+function checkSource(value: unknown, option: string): asserts value is string | ScriptModule {
+  if (!(value instanceof ScriptModule) && (typeof value !== "string" || value === "")) throw unexpected("a path or a ScriptModule", option, value);
+  if (value instanceof ScriptModule && value.disposed) throw new InvalidArgumentError(`The module for ${option} was disposed`);
+}
