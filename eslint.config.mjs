@@ -12,7 +12,9 @@ const house = {
   "no-var": "error",
   "prefer-const": "error",
   "max-lines": ["error", { max: 300 }],
-  "max-lines-per-function": ["error", { max: 40, skipBlankLines: true, skipComments: true }],
+  // "About 40": the linter leaves room for those that have earned it.
+  "max-lines-per-function": ["error", { max: 50, skipBlankLines: true, skipComments: true }],
+  "@typescript-eslint/no-unused-vars": ["error", { argsIgnorePattern: "^_", varsIgnorePattern: "^_", destructuredArrayIgnorePattern: "^_" }],
 };
 
 const strict = {
