@@ -1,8 +1,26 @@
-export { AbortError, InvalidArgumentError, LatentDiffusionError, type ErrorCode } from "./errors.js";
+export { type FloatingDType } from "./device.js";
+export { AbortError, type ErrorCode, InvalidArgumentError, LatentDiffusionError } from "./errors.js";
 export { Generator } from "./generator.js";
 export { type GridOptions, makeGrid } from "./image-grid.js";
 export { Image, type ImageChannels, type ImageFormat, type ImageFormatOptions, type ImageSize } from "./image.js";
+export { type ExecutionTarget, type FromConfigOptions, type FromPretrainedOptions } from "./models/network-model.js";
+export { type UNet2DConfig, type UNet2DConfigKeys } from "./models/unet-2d-config.js";
+export { type UNet2DForwardOptions, UNet2DModel, type UNet2DOutput } from "./models/unet-2d-model.js";
+export { type VQConfig, type VQConfigKeys } from "./models/vq-config.js";
+export { type DecoderOutput, type VQDecodeOptions, type VQEncoderOutput, VQModel } from "./models/vq-model.js";
 export { type Device, type DType, type NumericArray, type WaitPolicy } from "./native.js";
+export { type GenerateOptions, type Progress, type StreamEvent, type StreamOptions } from "./pipelines/generate-options.js";
+export { type ImageArray, ImagePipelineOutput, type ImagesOf, type OutputType } from "./pipelines/image-pipeline-output.js";
+export { type DiffusersComponents, LDMPipeline, type PipelineLoadOptions } from "./pipelines/ldm-pipeline.js";
+export { type TorchScriptComponents, type TorchScriptOptions } from "./pipelines/load-torchscript.js";
+export { type DenoisingNetwork, type LatentDecoder, type LDMComponents } from "./pipelines/pipeline-parts.js";
+export { type TorchScriptConfig, type TorchScriptDecoder, type TorchScriptUNet } from "./pipelines/torchscript-parts.js";
+export { type SaveWeightsOptions } from "./pretrained/weights.js";
 export { configure, runtimeInfo, type RuntimeInfo, type RuntimeOptions } from "./runtime.js";
+export {
+  type BetaSchedule, type DDIMConfig, type DDIMConfigKeys, DDIMScheduler, type DDIMSchedulerOutput, type DDIMStepOptions, type PredictionType,
+  type TimestepSpacing,
+} from "./schedulers/ddim-scheduler.js";
+export { type Scheduler, type SchedulerOutput, type StepOptions } from "./schedulers/scheduler.js";
 export { type ExecutionOptions, ScriptModule, type ScriptArgument, type ScriptResult } from "./script-module.js";
 export { op, type Operators, opAsync, Tensor } from "./tensor.js";
