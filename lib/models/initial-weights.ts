@@ -1,7 +1,7 @@
 import { LatentDiffusionError } from "../errors.js";
 import type { Generator } from "../generator.js";
 import type { ModuleSpec } from "../native.js";
-import { op, Tensor } from "../tensor.js";
+import { op, type Tensor } from "../tensor.js";
 
 type Shape = readonly number[];
 type Initializer = (generator: Generator, name: string, shape: Shape, spec: ModuleSpec) => Tensor;

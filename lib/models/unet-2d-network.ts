@@ -7,7 +7,7 @@ import { resnetBlock2d } from "./resnet.js";
 import { callItem, int, method, moduleList, moduleSpec } from "./torchscript.js";
 import { activationOf, blockType, DOWN_BLOCKS, type DownBlockType, UP_BLOCKS, type UNet2DConfig, type UpBlockType } from "./unet-2d-config.js";
 import { downBlock, type DownBlockOptions, downResiduals, isSkip, range, type UNetStyle } from "./unet-down-blocks.js";
-import { type Features, residualName, traceUp } from "./unet-trace.js";
+import { type Features, residualName, type Trace, traceUp } from "./unet-trace.js";
 import { upBlock, type UpBlockOptions } from "./unet-up-blocks.js";
 
 /** A UNet as TorchScript, and what its input must be. */
@@ -48,11 +48,17 @@ export function unet2dNetwork(config: UNet2DConfig): UNet2DNetwork {
     downTypes: config.down_block_types.map((name) => blockType(name, DOWN_BLOCKS) ?? "DownBlock2D"),
     upTypes: config.up_block_types.map((name) => blockType(name, UP_BLOCKS) ?? "UpBlock2D"),
   };
+  const sizeMultiple = 2 ** (shape.levels - 1);
+  const reflects = shape.levels > 1 && [...shape.downTypes, ...shape.upTypes].some((type) => type.startsWith("K"));
+  return { spec: assemble(shape, base), sizeMultiple, minSize: reflects ? 2 * sizeMultiple : sizeMultiple, timeEmbedDim: timeChannels };
+}
+
+function assemble(shape: Shape, base: number): ModuleSpec {
+  const { config, style: { timeChannels } } = shape;
   const downs = downOptions(shape);
   const trace = traceUp(config, downs, upOptions(shape));
   const mid = config.mid_block_type === null ? null : middle(shape);
-  const hasClasses = config.class_embed_type !== null || config.num_class_embeds !== null;
-  const spec = moduleSpec("UNet2DModel", {
+  return moduleSpec("UNet2DModel", {
     children: [
       ["conv_in", conv2d(config.in_channels, base, { kernel: 3, padding: 1 })],
       ["time_proj", timeProjection(config, base)],
@@ -65,24 +71,19 @@ export function unet2dNetwork(config: UNet2DConfig): UNet2DNetwork {
       ["conv_out", conv2d(base, config.out_channels, { kernel: 3, padding: 1 })],
     ],
     methods: [method(
-      `forward(self, sample: Tensor, timestep: Tensor${hasClasses ? ", class_labels: Tensor" : ""}) -> Tensor`,
+      `forward(self, sample: Tensor, timestep: Tensor${hasClasses(config) ? ", class_labels: Tensor" : ""}) -> Tensor`,
       embedLines(config, timeChannels),
       downLines(config, downs),
       mid !== null && ["# 4. middle", "x = self.mid_block.forward(x, emb)"],
       "# 5. up",
       trace.ups.map(({ options, residuals, skip }, i) => upLine(options, residuals, skip, i)),
-      "# 6. out",
-      "x = self.conv_out.forward(torch.silu(self.conv_norm_out.forward(x)))",
-      trace.skip === "tensor" && "x = x + skip",
-      // diffusers adds the number 0 where no Skip block made a picture.
-      trace.skip === "zero" && "x = x + 0",
-      config.time_embedding_type === "fourier" && "x = x / timestep.reshape(x.shape[0], 1, 1, 1)",
-      "return x",
+      outLines(config, trace.skip),
     )],
   });
-  const sizeMultiple = 2 ** (shape.levels - 1);
-  const reflects = shape.levels > 1 && [...shape.downTypes, ...shape.upTypes].some((type) => type.startsWith("K"));
-  return { spec, sizeMultiple, minSize: reflects ? 2 * sizeMultiple : sizeMultiple, timeEmbedDim: timeChannels };
+}
+
+function hasClasses({ class_embed_type, num_class_embeds }: UNet2DConfig): boolean {
+  return class_embed_type !== null || num_class_embeds !== null;
 }
 
 /** Size of what the time projection makes. */
@@ -179,4 +180,16 @@ function upLine(options: UpBlockOptions, residuals: readonly Features[], skip: b
   const names = residuals.map(({ name }) => name);
   const call = callItem("self.up_blocks", index, "x", "emb", ...(options.takesSkip ? ["skip"] : []), ...names);
   return `${skip ? "x, skip" : "x"} = ${call}`;
+}
+
+function outLines(config: UNet2DConfig, skip: Trace["skip"]): (string | false)[] {
+  return [
+    "# 6. out",
+    "x = self.conv_out.forward(torch.silu(self.conv_norm_out.forward(x)))",
+    skip === "tensor" && "x = x + skip",
+    // diffusers adds the number 0 where no Skip block made a picture.
+    skip === "zero" && "x = x + 0",
+    config.time_embedding_type === "fourier" && "x = x / timestep.reshape(x.shape[0], 1, 1, 1)",
+    "return x",
+  ];
 }

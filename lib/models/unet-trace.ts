@@ -25,7 +25,8 @@ interface TracedUp {
   readonly skip: boolean;
 }
 
-interface Trace {
+/** What {@link traceUp} finds. */
+export interface Trace {
   readonly ups: readonly TracedUp[];
   /** What is added to the output: the picture of the Skip blocks, the number 0, or nothing. */
   readonly skip: "tensor" | "zero" | "none";

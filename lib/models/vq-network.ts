@@ -24,12 +24,10 @@ export interface VQNetwork {
  * @see diffusers.VQModel
  */
 export function vqNetwork(config: VQConfig): VQNetwork {
-  const { latent_channels, num_vq_embeddings, norm_type, up_block_types } = config;
+  const { latent_channels, num_vq_embeddings, norm_type } = config;
   const embedDim = config.vq_embed_dim ?? latent_channels;
   const style = { groups: config.norm_num_groups, activation: activationOf(config.act_fn) };
   const spatial = norm_type === "spatial";
-  const latents = spatial ? ", latents" : "";
-  const ups = up_block_types.map((_, i) => `decode_up_${int(i)}`);
   const spec = moduleSpec("VQModel", {
     children: [
       ["encoder", encoder(config, { ...style, latentChannels: null })],
@@ -40,35 +38,53 @@ export function vqNetwork(config: VQConfig): VQNetwork {
     ],
     methods: [
       method("encode(self, x: Tensor) -> Tensor", "return self.quant_conv.forward(self.encoder.forward(x))"),
-      method("quantize_latents(self, latents: Tensor) -> Tensor", "return self.quantize.forward(latents)"),
-      config.lookup_from_codebook && method(
-        "lookup_codes(self, codes: Tensor) -> Tensor",
-        `# codes [batch, height, width] -> [batch, ${int(embedDim)}, height, width]`,
-        "return self.quantize.embedding.forward(codes).permute(0, 3, 1, 2).contiguous()",
-      ),
-      method(
-        "decode_start(self, latents: Tensor) -> Tensor",
-        "x = self.decoder.conv_in.forward(self.post_quant_conv.forward(latents))",
-        `return self.decoder.mid_block.forward(x${latents})`,
-      ),
-      ups.map((name, i) => method(`${name}(self, x: Tensor, latents: Tensor) -> Tensor`, `return ${callItem("self.decoder.up_blocks", i, `x${latents}`)}`)),
-      method(
-        "decode_end(self, x: Tensor, latents: Tensor) -> Tensor",
-        `return self.decoder.conv_out.forward(torch.silu(self.decoder.conv_norm_out.forward(x${latents})))`,
-      ),
-      method(
-        "decode(self, latents: Tensor) -> Tensor",
-        `# latents [batch, ${int(embedDim)}, height, width] -> [batch, ${int(config.out_channels)}, ...]`,
-        "latents = self.quantize_latents(latents)",
-        "x = self.decode_start(latents)",
-        ups.map((name) => `x = self.${name}(x, latents)`),
-        "return self.decode_end(x, latents)",
-      ),
+      quantizeMethods(config, embedDim),
+      decodeMethods(config, embedDim),
       method("forward(self, x: Tensor) -> Tensor", "return self.decode(self.encode(x))"),
     ],
   });
   const levels = config.block_out_channels.length;
-  return { spec, embedDim, halvings: Math.min(config.down_block_types.length, levels - 1), decodeStages: ["decode_start", ...ups, "decode_end"] };
+  return { spec, embedDim, halvings: Math.min(config.down_block_types.length, levels - 1), decodeStages: ["decode_start", ...upStages(config), "decode_end"] };
+}
+
+function upStages({ up_block_types }: VQConfig): string[] {
+  return up_block_types.map((_, i) => `decode_up_${int(i)}`);
+}
+
+function quantizeMethods({ lookup_from_codebook }: VQConfig, embedDim: number): readonly (readonly string[])[] {
+  const quantize = method("quantize_latents(self, latents: Tensor) -> Tensor", "return self.quantize.forward(latents)");
+  if (!lookup_from_codebook) return [quantize];
+  return [quantize, method(
+    "lookup_codes(self, codes: Tensor) -> Tensor",
+    `# codes [batch, height, width] -> [batch, ${int(embedDim)}, height, width]`,
+    "return self.quantize.embedding.forward(codes).permute(0, 3, 1, 2).contiguous()",
+  )];
+}
+
+/** The stages, and `decode`, which is their sequence. Only a spatial norm looks at the latents after the start. */
+function decodeMethods(config: VQConfig, embedDim: number): readonly (readonly string[])[] {
+  const latents = config.norm_type === "spatial" ? ", latents" : "";
+  const ups = upStages(config);
+  return [
+    method(
+      "decode_start(self, latents: Tensor) -> Tensor",
+      "x = self.decoder.conv_in.forward(self.post_quant_conv.forward(latents))",
+      `return self.decoder.mid_block.forward(x${latents})`,
+    ),
+    ...ups.map((name, i) => method(`${name}(self, x: Tensor, latents: Tensor) -> Tensor`, `return ${callItem("self.decoder.up_blocks", i, `x${latents}`)}`)),
+    method(
+      "decode_end(self, x: Tensor, latents: Tensor) -> Tensor",
+      `return self.decoder.conv_out.forward(torch.silu(self.decoder.conv_norm_out.forward(x${latents})))`,
+    ),
+    method(
+      "decode(self, latents: Tensor) -> Tensor",
+      `# latents [batch, ${int(embedDim)}, height, width] -> [batch, ${int(config.out_channels)}, ...]`,
+      "latents = self.quantize_latents(latents)",
+      "x = self.decode_start(latents)",
+      ups.map((name) => `x = self.${name}(x, latents)`),
+      "return self.decode_end(x, latents)",
+    ),
+  ];
 }
 
 /** The nearest vector of the codebook for each pixel. @see diffusers.models.autoencoders.vae.VectorQuantizer */

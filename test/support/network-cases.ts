@@ -41,17 +41,16 @@ export function caseNames(root: string, prefix: string): string[] {
   return readdirSync(root).filter((name) => name.startsWith(prefix)).sort();
 }
 
-/** Load a case's model in one dtype, without optimisations. */
-export function loadModel(folder: string, className: NetworkCase["class"], dtype: FloatingDType): Promise<UNet2DModel | VQModel> {
-  const options = { dtype, optimize: false };
+/** Load a case's model in one dtype. */
+export function loadModel(folder: string, className: NetworkCase["class"], options: { dtype: FloatingDType; optimize: boolean }): Promise<UNet2DModel | VQModel> {
   return className === "UNet2DModel" ? UNet2DModel.fromPretrained(join(folder, "model"), options) : VQModel.fromPretrained(join(folder, "model"), options);
 }
 
-/** Compare every run of a case. @param tolerance 0: bit for bit */
-export async function compareCase(t: Test, folder: string, tolerance: number): Promise<void> {
+/** Compare every run of a case. @param options `tolerance` 0: bit for bit */
+export async function compareCase(t: Test, folder: string, { tolerance, optimize }: { tolerance: number; optimize: boolean }): Promise<void> {
   const { case: reference, tensors } = readCase(folder);
   for (const dtype of new Set(reference.runs.map((run) => run.dtype))) {
-    const model = await loadModel(folder, reference.class, dtype);
+    const model = await loadModel(folder, reference.class, { dtype, optimize });
     for (const run of reference.runs) {
       if (run.dtype !== dtype) continue;
       const output = await runModel(model, run, tensors);

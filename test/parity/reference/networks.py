@@ -7,6 +7,7 @@
 import json
 import random
 import sys
+import warnings
 from pathlib import Path
 
 import diffusers
@@ -139,28 +140,50 @@ def random_mixture(source):
     }
 
 
+def random_autoencoder(source):
+    """A VQModel whose blocks, channels and codes may or may not fit together."""
+    levels = source.choice([1, 2, 2, 3])
+    equal = source.random() < 0.5
+    latents = source.choice([3, 4])
+    return {
+        "block_out_channels": [32 if equal else source.choice([16, 32, 64]) for _ in range(levels)],
+        "down_block_types": [source.choice(["DownEncoderBlock2D", "AttnDownEncoderBlock2D"]) for _ in range(source.choice([levels, levels, levels, 1, 2]))],
+        "up_block_types": [source.choice(["UpDecoderBlock2D", "AttnUpDecoderBlock2D"]) for _ in range(source.choice([levels, levels, levels, 1, 2]))],
+        "layers_per_block": source.choice([0, 1, 1, 2]), "norm_num_groups": source.choice([8, 8, 8, 12]), "num_vq_embeddings": 30,
+        "latent_channels": latents, "vq_embed_dim": source.choice([None, None, 3, 4]), "norm_type": source.choice(["group", "group", "spatial"]),
+        "mid_block_add_attention": source.choice([True, False]),
+    }
+
+
 def constructs_and_runs(make, run):
     """The model if it does both, else None."""
     try:
-        model = make().eval()
-        run(model)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = make().eval()
+            run(model)
     except Exception:  # whatever diffusers or torch throws, the configuration does not run
         return None
     return model
 
 
-def write_mixtures(out, count):
+def write_mixtures(out, unets, autoencoders):
     """Which mixtures of blocks run in diffusers, and the parameters that those have."""
     source = random.Random(7)
     mixtures = []
-    for _ in range(count):
-        config = random_mixture(source)
-        model = constructs_and_runs(
-            lambda: diffusers.UNet2DModel(**config), lambda model: model(torch.zeros(2, config["in_channels"], 16, 16), 3),
-        )
+
+    def add(make, config, run):
+        model = constructs_and_runs(lambda: make(**config), run)
         shapes = None if model is None else {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
-        mixtures.append({"config": config, "parameters": shapes})
-    write_case(case_folder(out, "mixtures"), {"class": "mixtures", "mixtures": mixtures}, {})
+        mixtures.append({"class": make.__name__, "config": config, "parameters": shapes})
+
+    for _ in range(unets):
+        config = random_mixture(source)
+        add(diffusers.UNet2DModel, config, lambda model: model(torch.zeros(2, model.config.in_channels, 16, 16), 3))
+    for _ in range(autoencoders):
+        config = random_autoencoder(source)
+        add(diffusers.VQModel, config, lambda model: model(torch.zeros(2, 3, 16, 16)))
+    write_case(case_folder(out, "mixtures"), {"mixtures": mixtures}, {})
 
 
 def run_torchscript(path):
@@ -189,7 +212,7 @@ def main():
     with torch.inference_mode(False), torch.no_grad():
         write_networks(arguments.out, arguments.golden)
         if not arguments.golden:
-            write_mixtures(arguments.out, count=400)
+            write_mixtures(arguments.out, unets=400, autoencoders=150)
 
 
 if __name__ == "__main__":
