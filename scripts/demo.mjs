@@ -28,11 +28,11 @@ await runMain(async () => {
   report.done("decode", `${count} images of ${images[0].width}x${images[0].height}`, decoding);
   await report.part("save", async (say) => {
     say(`writing ${out}`);
-    const grid = makeGrid(images);
+    const grid = makeGrid(images, { gap: 2 });
     await grid.save(resolve(out));
     return { result: `wrote ${out}, ${grid.width}x${grid.height}` };
   });
-  report.done("all", "the same seed makes the same picture on this machine", (performance.now() - begun) / 1000);
+  report.done("all", "done; the same seed makes the same picture on this machine", (performance.now() - begun) / 1000);
 });
 
 function readOptions() {

@@ -88,7 +88,7 @@ class Line {
     const elapsed = (performance.now() - this.#begun) / 1000;
     const frame = FRAMES[Math.floor(elapsed * 10) % FRAMES.length];
     const text = `${frame} ${this.#name}${this.#doing} ... ${Math.floor(elapsed)} s`;
-    this.#stream.write(`\r${text.slice(0, (this.#stream.columns ?? 80) - 1)}\x1b[K`);
+    this.#stream.write(`\r${text.slice(0, (this.#stream.columns || 80) - 1)}\x1b[K`);
   }
 }
 
