@@ -39,18 +39,19 @@ function example(name: string, body: (t: Test, folder: string) => Promise<void>)
   t.test(name, { skip }, (t) => body(t, t.testdir({})));
 }
 
-t.test("every example is tested here", (t) => {
-  t.teardown(() => undefined);
-  const found = readdirSync(join(ROOT, "examples")).filter((name) => name.endsWith(".mjs"));
-  // After the calls below, which are made while this file is read.
-  queueMicrotask(() => { t.strictSame([...tested].sort(), found.sort()); t.end(); });
-});
-
 example("generate.mjs", async (t, folder) => {
   const output = await run(t, "generate.mjs", CHECKPOINT, join(folder, "grid.png"));
   t.match(output, /step 20 of 20\n/);
   const [width, height] = await sizeOf(join(folder, "grid.png"));
   t.ok(width === height && width > 2, `a grid of 2 x 2: ${width} x ${height}`);
+});
+
+example("stream.mjs", async (t, folder) => {
+  const output = await run(t, "stream.mjs", CHECKPOINT, folder);
+  t.match(output, /step 1 of 20\n.*step 20 of 20\ndone\n$/s);
+  t.strictSame(readdirSync(folder).sort(), ["picture.png", "step-10.png", "step-15.png", "step-20.png", "step-5.png"]);
+  const [[small], [large]] = [await sizeOf(join(folder, "step-20.png")), await sizeOf(join(folder, "picture.png"))];
+  t.ok(small < large, `a preview of ${small}, a picture of ${large}`);
 });
 
 example("unrolled.mjs", async (t, folder) => {
@@ -61,4 +62,30 @@ example("unrolled.mjs", async (t, folder) => {
 
 example("abort.mjs", async (t) => {
   t.equal(await run(t, "abort.mjs", CHECKPOINT), "AbortError: three steps are enough\n");
+});
+
+example("swap-weights.mjs", async (t, folder) => {
+  t.match(await run(t, "swap-weights.mjs", CHECKPOINT, join(folder, "both.png")), /still in use: true\n$/);
+  const [width, height] = await sizeOf(join(folder, "both.png"));
+  t.equal(width, 2 * height, "two pictures side by side");
+});
+
+example("serve.mjs", async (t) => {
+  const server = start(t, "serve.mjs", [CHECKPOINT], { PORT: "0" });
+  const url = await new Promise<string>((found, fail) => {
+    server.stdout?.on("data", () => { const match = /http:\S+/.exec(server.output()); if (match) found(match[0]); });
+    server.on("close", () => { fail(new Error(server.output())); });
+  });
+  const response = await fetch(url);
+  t.equal(response.headers.get("content-type"), "image/png");
+  t.equal((await sharp(await response.arrayBuffer()).metadata()).format, "png");
+  const refused = await fetch(url.replace("seed=7", "seed=half"));
+  t.equal(refused.status, 400);
+  t.match(await refused.text(), /for seed but received NaN/);
+});
+
+t.test("every example is tested here", (t) => {
+  const found = readdirSync(join(ROOT, "examples")).filter((name) => name.endsWith(".mjs"));
+  t.strictSame([...tested].sort(), found.sort());
+  t.end();
 });
