@@ -10,7 +10,7 @@ const server = createServer(async (request, response) => {
   const gone = new AbortController();
   response.on("close", () => gone.abort()); // nobody draws for a browser that has left
   try {
-    const { images } = await pipe.generate({ seed, numInferenceSteps: 20, signal: gone.signal });
+    const { images } = await pipe.generate({ seed, numInferenceSteps: 10, signal: gone.signal });
     response.setHeader("content-type", "image/png").end(await images[0].toBuffer("png"));
   } catch (error) {
     response.writeHead(error.code === "ERR_INVALID_ARGUMENT" ? 400 : 500).end(`${error.message}\n`);

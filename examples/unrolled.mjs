@@ -6,7 +6,7 @@ const unet = await UNet2DModel.fromPretrained(checkpoint, { subfolder: "unet" })
 const vqvae = await VQModel.fromPretrained(checkpoint, { subfolder: "vqvae" });
 const scheduler = await DDIMScheduler.fromPretrained(checkpoint, { subfolder: "scheduler" });
 
-scheduler.setTimesteps(20);
+scheduler.setTimesteps(10);
 const { in_channels, sample_size } = unet.config;
 const noise = Generator.fromSeed(0).randn([1, in_channels, sample_size, sample_size]);
 let latents = op("mul.Scalar", noise, scheduler.initNoiseSigma);
