@@ -12,16 +12,17 @@ export class Report {
    * Run one part.
    * @template T
    * @param {string} name
-   * @param {(say: (doing: string) => void) => Promise<{ result: string, value?: T }>} work calls `say` before anything that takes time
+   * @param {(say: (doing: string) => void) => Promise<{ result: string, value?: T, failed?: boolean }>} work calls `say` before
+   *   anything that takes time
    * @returns {Promise<T | undefined>}
    */
   async part(name, work) {
     const begun = performance.now();
     const line = new Line(this.stream, name);
     try {
-      const { result, value } = await work((doing) => line.show(doing));
+      const { result, value, failed } = await work((doing) => line.show(doing));
       const seconds = (performance.now() - begun) / 1000;
-      if (line.shown || this.verbose) line.finish(this.#timed(result, seconds));
+      if (line.shown || this.verbose) line.finish(this.#timed(result, seconds), failed);
       return value;
     } catch (error) {
       line.clear();
@@ -74,9 +75,9 @@ class Line {
     this.#draw();
   }
 
-  finish(text) {
+  finish(text, failed = false) {
     this.clear();
-    this.#stream.write(`${mark(this.#stream)} ${this.#name}${text}\n`);
+    this.#stream.write(`${mark(this.#stream, failed)} ${this.#name}${text}\n`);
   }
 
   clear() {
@@ -92,8 +93,9 @@ class Line {
   }
 }
 
-function mark(stream) {
-  return stream.isTTY ? "\x1b[32m✓\x1b[0m" : "✓";
+function mark(stream, failed) {
+  const sign = failed ? "✗" : "✓";
+  return stream.isTTY ? `\x1b[${failed ? 31 : 32}m${sign}\x1b[0m` : sign;
 }
 
 function dim(stream, text) {
