@@ -20,6 +20,8 @@ await runMain(async () => {
     ...process.env,
     LATENT_DIFFUSION_LIBTORCH: libTorch,
     PARITY_DIR: inProject(".local/parity"),
+    // Modules that are saved here are run there.
+    PARITY_PYTHON: python,
     PARITY_THREADS: THREADS,
     PYTHONDONTWRITEBYTECODE: "1",
     HF_HUB_OFFLINE: "1",
