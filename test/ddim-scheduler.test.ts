@@ -11,7 +11,7 @@ const LDM = { beta_schedule: "scaled_linear", beta_start: 0.0015, beta_end: 0.01
 const SHAPE = [2, 3, 4, 4];
 
 /** What JavaScript callers pass. */
-const wrong = <T>(value: unknown): T => value as T;
+const wrong = (value: unknown): never => value as never;
 
 const values = (tensor: Tensor): number[] => Array.from(tensor.dataSync() as Float32Array);
 

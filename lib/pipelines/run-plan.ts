@@ -39,15 +39,17 @@ export function planRun<Type extends OutputType>(
 ): RunPlan<Type> {
   const known = method === "generate" ? GENERATE_OPTIONS : STREAM_OPTIONS;
   const given: Partial<AllOptions<Type>> = checkOptions<AllOptions<Type>>(options, known, `LDMPipeline.${method}`);
+  // Undefined is a default; null, which is nothing to any of them, is not.
+  const { batchSize: batch = 1, eta: weight = 0, numInferenceSteps: steps = 50, outputType: type = "image" } = given;
   checkFunction(given.onProgress, "onProgress");
   const signal = checkSignal(given.signal, "signal");
-  const batchSize = checkInteger(given.batchSize ?? 1, "batchSize", 1);
-  const eta = checkNumber(given.eta ?? 0, "eta", 0, 1);
-  const outputType = checkOneOf(given.outputType ?? "image", "outputType", OUTPUT_TYPES) as Type;
+  const batchSize = checkInteger(batch, "batchSize", 1);
+  const eta = checkNumber(weight, "eta", 0, 1);
+  const outputType = checkOneOf(type, "outputType", OUTPUT_TYPES) as Type;
   if (outputType === "image") checkImageChannels(parts);
   const previewEvery = given.previewEvery === undefined ? undefined : checkInteger(given.previewEvery, "previewEvery", 1);
   const latentShape = [batchSize, parts.unet.config.in_channels, ...latentSize(parts, given.height, given.width)] as const;
-  const scheduler = scheduleRun(parts, checkInteger(given.numInferenceSteps ?? 50, "numInferenceSteps", 1), eta);
+  const scheduler = scheduleRun(parts, checkInteger(steps, "numInferenceSteps", 1), eta);
   throwIfAborted(signal);
   // Last, since a generator made for the run is not to be left behind by a check that fails.
   const generator = chooseGenerator(given.generator, given.seed, batchSize, parts);

@@ -135,7 +135,8 @@ export class DDIMScheduler implements Scheduler {
    * @throws LatentDiffusionError `ERR_CONFIG_UNSUPPORTED` naming the timestep, where diffusers goes on with NaN or infinity
    */
   checkSteps(options: StepOptions): void {
-    const eta = checkNumber(options.eta ?? 0, "eta", 0, 1);
+    const { eta: weight = 0 } = options;
+    const eta = checkNumber(weight, "eta", 0, 1);
     for (const timestep of this.#timesteps) compute((torch) => this.#coefficients(torch, timestep, eta).stdDev).dispose();
   }
 
