@@ -5,9 +5,9 @@ import type { Generator } from "../generator.js";
 import { type JsonObject, readConfig, writeConfig } from "../pretrained/config-file.js";
 import { Tensor } from "../tensor.js";
 import { checkBoolean, checkInteger, checkNumber, checkOptions, checkString, unexpected } from "../validate.js";
-import { type Arithmetic, compute } from "./arithmetic.js";
+import { compute } from "./arithmetic.js";
 import { tabulateAlphasCumprod } from "./betas.js";
-import { type DDIMCoefficients, ddimCoefficients, unsolvable } from "./ddim-coefficients.js";
+import { checkAlphas, ddimCoefficients, SAFE_ETA, type StepAlphas, unsolvable } from "./ddim-coefficients.js";
 import { DDIM_FIELDS, type DDIMConfig, type DDIMConfigKeys } from "./ddim-config.js";
 import { ddimStep } from "./ddim-step.js";
 import { addNoise, velocity } from "./forward-process.js";
@@ -52,7 +52,7 @@ export class DDIMScheduler implements Scheduler {
   /** Of the first sample's noise; DDIM starts from plain noise. */
   readonly initNoiseSigma = 1;
   readonly #alphasCumprod: Float32Array;
-  #timesteps: readonly number[];
+  #timesteps: readonly number[] | undefined;
   #numInferenceSteps: number | undefined;
 
   /**
@@ -64,7 +64,6 @@ export class DDIMScheduler implements Scheduler {
     this.config = CHECKED.has(config) ? (config as DDIMConfig) : completeLiteral(CLASS_NAME, DDIM_FIELDS, config);
     CHECKED.add(this.config);
     this.#alphasCumprod = tableOf(this.config);
-    this.#timesteps = Object.freeze(Array.from({ length: this.config.num_train_timesteps }, (_, i) => this.config.num_train_timesteps - 1 - i));
   }
 
   /**
@@ -97,6 +96,8 @@ export class DDIMScheduler implements Scheduler {
 
   /** What the network is called with, in order; before {@link setTimesteps}, every training timestep. */
   get timesteps(): readonly number[] {
+    const { num_train_timesteps: total } = this.config;
+    this.#timesteps ??= Object.freeze(Array.from({ length: total }, (_, i) => total - 1 - i));
     return this.#timesteps;
   }
 
@@ -137,7 +138,10 @@ export class DDIMScheduler implements Scheduler {
   checkSteps(options: StepOptions): void {
     const { eta: weight = 0 } = options;
     const eta = checkNumber(weight, "eta", 0, 1);
-    for (const timestep of this.#timesteps) compute((torch) => this.#coefficients(torch, timestep, eta).stdDev).dispose();
+    for (const timestep of this.timesteps) {
+      const alphas = this.#alphas(timestep);
+      if (eta > SAFE_ETA) compute((torch) => ddimCoefficients(torch, alphas, eta).stdDev).dispose();
+    }
   }
 
   /** Return the sample: DDIM's network takes it as it is. */
@@ -158,7 +162,7 @@ export class DDIMScheduler implements Scheduler {
     const checked = this.#checkStep(modelOutput, timestep, sample, options);
     return compute((torch) => {
       // Steps 1 and 2; the rest follow in ddimStep.
-      const coefficients = this.#coefficients(torch, timestep, checked.eta);
+      const coefficients = ddimCoefficients(torch, this.#alphas(timestep), checked.eta);
       const noise = (): Tensor => checked.varianceNoise ?? torch.own(drawFor(modelOutput, checked.generator));
       return ddimStep(torch, this.config, coefficients, modelOutput, sample, { ...checked, noise });
     });
@@ -192,17 +196,19 @@ export class DDIMScheduler implements Scheduler {
     return `DDIMScheduler(${this.#numInferenceSteps ?? "no"} of ${total} steps, ${spacing}, ${prediction})`;
   }
 
-  #coefficients(torch: Arithmetic, timestep: number, eta: number): DDIMCoefficients {
+  /** Look a step's alphas up, and refuse a step that cannot be taken with any eta. */
+  #alphas(timestep: number): StepAlphas {
     const { num_train_timesteps: total, set_alpha_to_one: endsAtOne, prediction_type: prediction, clip_sample: clips, thresholding } = this.config;
     const previous = timestep - Math.floor(total / (this.#numInferenceSteps ?? total));
     const alpha = this.#alphasCumprod[timestep] ?? NaN;
     const alphaPrev = (previous >= 0 ? this.#alphasCumprod[previous] : endsAtOne ? 1 : this.#alphasCumprod[0]) ?? NaN;
-    const where = `timestep ${timestep}`;
+    const alphas = { alpha, alphaPrev, where: `timestep ${timestep}` };
     if (alpha === 0 && prediction === "epsilon" && !clips && !thresholding) {
-      throw unsolvable(where, "nothing of the sample is left there (zero terminal SNR), and noise alone does not say what it was; "
+      throw unsolvable(alphas.where, "nothing of the sample is left there (zero terminal SNR), and noise alone does not say what it was; "
         + "take prediction_type \"v_prediction\" or \"sample\", or a timestep_spacing that leaves it out");
     }
-    return ddimCoefficients(torch, alpha, alphaPrev, eta, where);
+    checkAlphas(alphas);
+    return alphas;
   }
 
   #checkStep(modelOutput: Tensor, timestep: number, sample: Tensor, options: DDIMStepOptions | undefined): CheckedStep {
