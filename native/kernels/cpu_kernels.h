@@ -31,6 +31,14 @@ struct TransformOutput {
   void* const* pixels;           // tile * tile pointers
 };
 
+// `pixels` times `channels` elements: out = in * scale + shift, a channel each.
+struct ScaleAndShift {
+  const void* in;
+  void* out;
+  int64_t pixels, channels;
+  const float *scale, *shift;
+};
+
 struct CpuKernels {
   // Columns of one packed panel of weights, and the rows of the register block.
   int64_t panel;
@@ -39,6 +47,10 @@ struct CpuKernels {
   void (*transform_output[kWinogradTiles][kElementTypes])(const TransformOutput&);
   // c [rows, panel] = a [rows, depth] times b [depth, panel]; a's rows are lda apart, c's ldc.
   void (*multiply)(const float* a, int64_t lda, const float* b, int64_t depth, float* c, int64_t ldc, int64_t rows);
+  // Sums over pixels of the values and of their squares, `channels` each.
+  void (*moments[kElementTypes])(const void* in, int64_t pixels, int64_t channels, float* sums, float* squares);
+  // Without and with SiLU after it.
+  void (*scale_pixels[2][kElementTypes])(const ScaleAndShift&);
 };
 
 // What at::get_cpu_capability() names, or the next lower set that was compiled; null where the compiler has no vectors.

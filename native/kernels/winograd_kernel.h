@@ -152,15 +152,5 @@ void Multiply(const float* a, int64_t lda, const float* b, int64_t depth, float*
   }
 }
 
-constexpr CpuKernels kKernels = {
-    kPanel,
-    kRows,
-    {{TransformInputTile<2, float>, TransformInputTile<2, BFloat16>},
-     {TransformInputTile<4, float>, TransformInputTile<4, BFloat16>}},
-    {{TransformOutputTile<2, float>, TransformOutputTile<2, BFloat16>},
-     {TransformOutputTile<4, float>, TransformOutputTile<4, BFloat16>}},
-    Multiply,
-};
-
 }  // namespace
 }  // namespace latent_diffusion

@@ -5,7 +5,7 @@
 #else
 #define LATENT_DIFFUSION_VECTOR_REGISTERS 16
 #endif
-#include "kernels/winograd_kernel.h"
+#include "kernels/kernel_table.h"
 
 const latent_diffusion::CpuKernels* latent_diffusion::BaselineKernels() {
   return &kKernels;

@@ -19,6 +19,7 @@ struct Pass {
 
 constexpr Pass kPasses[] = {
     {"winograd", UseWinograd},
+    {"group-norm", FuseGroupNorms},
 };
 
 // LATENT_DIFFUSION_WITHOUT_PASSES="winograd,...": for tests and measurements.

@@ -24,4 +24,7 @@ int64_t ConstantBytes(const Graphs& graphs);
 // winograd_convolutions.cc: 3 x 3 convolutions of stride 1 by minimal filtering, where the table says that it pays.
 void UseWinograd(const Graphs& graphs, c10::ScalarType dtype);
 
+// group_norms.cc: group norm with channels innermost, and the SiLU that follows it, in one operator.
+void FuseGroupNorms(const Graphs& graphs, c10::ScalarType dtype);
+
 }  // namespace latent_diffusion
