@@ -1,5 +1,6 @@
 // Small networks that the graph passes rewrite; run by test/kernels.test.ts in processes of their own, since LibTorch
 // reads ATEN_CPU_CAPABILITY once. Prints one line of JSON for each case: errors relative to the largest magnitude.
+const { createHash } = require("node:crypto");
 const { join } = require("node:path");
 
 const dist = join(__dirname, "..", "..", "dist");
@@ -70,15 +71,18 @@ async function run() {
   for (const [name, make] of Object.entries(CASES)) {
     const [net, shapes, method = "forward"] = make();
     const result = { name, capability: runtimeInfo().cpuCapability, error: 0, bfloat16: 0, stockBFloat16: 0 };
+    const bits = createHash("sha256");
     for (const shape of shapes) {
       const x = generator.randn(shape);
       const exact = await valuesOf(net, x, { optimize: false }, method);
-      result.error = Math.max(result.error, relativeError(await valuesOf(net, x, {}, method), exact));
+      const optimized = await valuesOf(net, x, {}, method);
+      bits.update(Float64Array.from(optimized));
+      result.error = Math.max(result.error, relativeError(optimized, exact));
       result.bfloat16 = Math.max(result.bfloat16, relativeError(await valuesOf(net, x, { dtype: "bfloat16" }, method), exact));
       result.stockBFloat16 = Math.max(result.stockBFloat16,
         relativeError(await valuesOf(net, x, { dtype: "bfloat16", optimize: false }, method), exact));
     }
-    console.log(JSON.stringify(result));
+    console.log(JSON.stringify({ ...result, bits: bits.digest("hex") }));
   }
 }
 
