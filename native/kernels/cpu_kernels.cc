@@ -14,7 +14,8 @@ const CpuKernels* FindCpuKernels() {
     // Honours ATEN_CPU_CAPABILITY.
     const std::string capability = at::get_cpu_capability();
 #if defined(__x86_64__)
-    if (capability.rfind("AVX512", 0) == 0 || capability.rfind("AVX10", 0) == 0) return Avx512Kernels();
+    if (capability.rfind("AVX512", 0) == 0 || capability.rfind("AVX10", 0) == 0)
+      return Avx512Kernels();
     if (capability == "AVX2") return Avx2Kernels();
 #endif
     return BaselineKernels();

@@ -14,8 +14,8 @@
 namespace latent_diffusion {
 namespace {
 
-// Pixels whose moments are summed in float32; the sums of chunks are added up in double, in one order on any number of
-// threads.
+// Pixels whose moments are summed in float32; the sums of chunks are added up in double, in one
+// order on any number of threads.
 constexpr int64_t kChunk = 64;
 
 bool IsChannelsInnermost(const at::Tensor& input) {
@@ -46,7 +46,8 @@ class Normalization {
     std::vector<float> moments(static_cast<size_t>(batch_ * chunks_ * 2 * channels_));
     ForChunks([&](int64_t chunk, int64_t first, int64_t count) {
       float* const sums = moments.data() + chunk * 2 * channels_;
-      kernels_.moments[type_](input_ + first * element_size_, count, channels_, sums, sums + channels_);
+      kernels_.moments[type_](input_ + first * element_size_, count, channels_, sums,
+                              sums + channels_);
     });
     const int64_t size = channels_ / groups_;
     for (int64_t image = 0; image < batch_; image++) {
@@ -76,8 +77,9 @@ class Normalization {
     ForChunks([&](int64_t chunk, int64_t first, int64_t count) {
       const int64_t image = chunk / chunks_ * channels_;
       const int64_t offset = first * element_size_;
-      kernels_.scale_pixels[silu ? 1 : 0][type_](
-          {input_ + offset, output + offset, count, channels_, scale_.data() + image, shift_.data() + image});
+      kernels_.scale_pixels[silu ? 1 : 0][type_]({input_ + offset, output + offset, count,
+                                                  channels_, scale_.data() + image,
+                                                  shift_.data() + image});
     });
   }
 
@@ -88,7 +90,8 @@ class Normalization {
     at::parallel_for(0, batch_ * chunks_, 1, [&](int64_t begin, int64_t end) {
       for (int64_t chunk = begin; chunk < end; chunk++) {
         const int64_t pixel = chunk % chunks_ * kChunk;
-        work(chunk, (chunk / chunks_ * pixels_ + pixel) * channels_, std::min(kChunk, pixels_ - pixel));
+        work(chunk, (chunk / chunks_ * pixels_ + pixel) * channels_,
+             std::min(kChunk, pixels_ - pixel));
       }
     });
   }
@@ -103,19 +106,23 @@ class Normalization {
 
 }  // namespace
 
-at::Tensor GroupNorm(const at::Tensor& input, int64_t groups, const std::optional<at::Tensor>& weight,
-                     const std::optional<at::Tensor>& bias, double eps, bool silu) {
+at::Tensor GroupNorm(const at::Tensor& input, int64_t groups,
+                     const std::optional<at::Tensor>& weight, const std::optional<at::Tensor>& bias,
+                     double eps, bool silu) {
   const bool suits = (input.scalar_type() == at::kFloat || input.scalar_type() == at::kBFloat16) &&
-                     input.numel() > 0 && IsChannelsInnermost(input) && groups > 0 && input.size(1) % groups == 0;
+                     input.numel() > 0 && IsChannelsInnermost(input) && groups > 0 &&
+                     input.size(1) % groups == 0;
   if (!suits || FindCpuKernels() == nullptr) {
-    const at::Tensor normal = at::group_norm(input, groups, weight, bias, eps, /*cudnn_enabled=*/true);
+    const at::Tensor normal =
+        at::group_norm(input, groups, weight, bias, eps, /*cudnn_enabled=*/true);
     return silu ? at::silu(normal) : normal;
   }
   const at::Tensor weights = ToFloats(weight);
   const at::Tensor offsets = ToFloats(bias);
   for (const at::Tensor& each : {weights, offsets}) {
-    TORCH_CHECK(!each.defined() || each.numel() == input.size(1), "Expected a weight and a bias for ", input.size(1),
-                " channels, but received ", each.numel(), " values");
+    TORCH_CHECK(!each.defined() || each.numel() == input.size(1),
+                "Expected a weight and a bias for ", input.size(1), " channels, but received ",
+                each.numel(), " values");
   }
   Normalization normalization(input, groups);
   normalization.FindScales(weights.defined() ? weights.const_data_ptr<float>() : nullptr,

@@ -55,7 +55,8 @@ void ScalePixels(const ScaleAndShift& work) {
     for (int64_t channel = 0; channel < work.channels; channel += kLanes) {
       const int64_t count = work.channels - channel;
       const Vector scale = LoadUpTo(work.scale + channel, count);
-      const Vector value = LoadUpTo(x + channel, count) * scale + LoadUpTo(work.shift + channel, count);
+      const Vector value =
+          LoadUpTo(x + channel, count) * scale + LoadUpTo(work.shift + channel, count);
       StoreUpTo(y + channel, kSilu ? Silu(value) : value, count);
     }
     x += work.channels;

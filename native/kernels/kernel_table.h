@@ -16,7 +16,8 @@ constexpr CpuKernels kKernels = {
      {TransformOutputTile<4, float>, TransformOutputTile<4, BFloat16>}},
     Multiply,
     {Moments<float>, Moments<BFloat16>},
-    {{ScalePixels<float, false>, ScalePixels<BFloat16, false>}, {ScalePixels<float, true>, ScalePixels<BFloat16, true>}},
+    {{ScalePixels<float, false>, ScalePixels<BFloat16, false>},
+     {ScalePixels<float, true>, ScalePixels<BFloat16, true>}},
 };
 
 }  // namespace

@@ -1,5 +1,5 @@
-// torch.ops.latent_diffusion.*: what the graph passes put in the place of stock operators. Registered as the addon is
-// opened; it is opened once a process and stays.
+// torch.ops.latent_diffusion.*: what the graph passes put in the place of stock operators.
+// Registered as the addon is opened; it is opened once a process and stays.
 
 #include <torch/library.h>
 
@@ -8,9 +8,11 @@
 
 TORCH_LIBRARY(latent_diffusion, library) {
   library.def(
-      "winograd_conv2d(Tensor input, Tensor packed, Tensor? bias, Tensor? residual, int out_channels) -> Tensor");
+      "winograd_conv2d(Tensor input, Tensor packed, Tensor? bias, Tensor? residual, int "
+      "out_channels) -> Tensor");
   library.def(
-      "group_norm(Tensor input, int groups, Tensor? weight, Tensor? bias, float eps, bool silu) -> Tensor");
+      "group_norm(Tensor input, int groups, Tensor? weight, Tensor? bias, float eps, bool silu) -> "
+      "Tensor");
 }
 
 TORCH_LIBRARY_IMPL(latent_diffusion, CPU, library) {

@@ -10,7 +10,8 @@ namespace latent_diffusion {
 
 class Scratch {
  public:
-  // At least `count` floats, aligned for any vector, with undefined values. Valid until the next call.
+  // At least `count` floats, aligned for any vector, with undefined values. Valid until the next
+  // call.
   float* Floats(size_t count) {
     if (count > capacity_) {
       memory_.reset();

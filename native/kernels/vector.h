@@ -1,7 +1,7 @@
-// The vectors that kernels are written over: of LATENT_DIFFUSION_VECTOR_BYTES, which each file of instruction_sets/ sets
-// before it includes this. Everything here and in the kernels is of internal linkage, and nothing of the standard
-// library is used: a function compiled for one instruction set must never be merged with its namesake of another.
-// Thread: any.
+// The vectors that kernels are written over: of LATENT_DIFFUSION_VECTOR_BYTES, which each file of
+// instruction_sets/ sets before it includes this. Everything here and in the kernels is of internal
+// linkage, and nothing of the standard library is used: a function compiled for one instruction set
+// must never be merged with its namesake of another. Thread: any.
 #pragma once
 
 #include <stddef.h>
@@ -24,9 +24,7 @@ struct BFloat16 {
   uint16_t bits;
 };
 
-inline Vector Broadcast(float value) {
-  return value - Vector{};
-}
+inline Vector Broadcast(float value) { return value - Vector{}; }
 
 inline Vector Load(const float* from) {
   Vector vector;
@@ -34,9 +32,7 @@ inline Vector Load(const float* from) {
   return vector;
 }
 
-inline void Store(float* to, Vector vector) {
-  __builtin_memcpy(to, &vector, sizeof(vector));
-}
+inline void Store(float* to, Vector vector) { __builtin_memcpy(to, &vector, sizeof(vector)); }
 
 inline Vector Load(const BFloat16* from) {
   Halves halves;

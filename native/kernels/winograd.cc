@@ -18,11 +18,10 @@ constexpr int kMostOutputs = 16;
 thread_local Scratch block_scratch;
 thread_local Scratch product_scratch;
 
-int64_t DivideUp(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
+int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// One call: the sizes, and where everything lies. NHWC; tiles are numbered along the batch, then down, then across.
+// One call: the sizes, and where everything lies. NHWC; tiles are numbered along the batch, then
+// down, then across.
 class Convolution {
  public:
   Convolution(const at::Tensor& input, const at::Tensor& packed, int64_t out_channels)
@@ -50,7 +49,9 @@ class Convolution {
     bias_ = bias.const_data_ptr<float>();
     bias_stride_ = bias.dim() == 2 ? out_channels_ : 0;
   }
-  void SetResidual(const at::Tensor& residual) { residual_ = static_cast<const char*>(residual.const_data_ptr()); }
+  void SetResidual(const at::Tensor& residual) {
+    residual_ = static_cast<const char*>(residual.const_data_ptr());
+  }
 
   void Run(char* output) {
     output_ = output;
@@ -59,13 +60,14 @@ class Convolution {
     if (tiles_ < threads * kernels_.rows) return RunTogether(0, tiles_);
     const int64_t even = DivideUp(blocks, threads) * threads;
     at::parallel_for(0, even, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t block = begin; block < end; block++) RunBlock(tiles_ * block / even, tiles_ * (block + 1) / even);
+      for (int64_t block = begin; block < end; block++)
+        RunBlock(tiles_ * block / even, tiles_ * (block + 1) / even);
     });
   }
 
  private:
-  // The transformed tiles should stay in a core's second cache, while the weights, which pass by once a block, should be
-  // used for many tiles.
+  // The transformed tiles should stay in a core's second cache, while the weights, which pass by
+  // once a block, should be used for many tiles.
   int64_t TilesInBlock() const {
     constexpr int64_t kCacheBytes = 768 << 10;
     const int64_t fit = kCacheBytes / static_cast<int64_t>(sizeof(float)) / (points_ * row_);
@@ -77,7 +79,8 @@ class Convolution {
     const int64_t count = last - first;
     if (count == 0) return;
     float* const block = block_scratch.Floats(static_cast<size_t>(points_ * count * row_));
-    for (int64_t tile = first; tile < last; tile++) TransformIn(tile, block + (tile - first) * row_, count * row_);
+    for (int64_t tile = first; tile < last; tile++)
+      TransformIn(tile, block + (tile - first) * row_, count * row_);
     for (int64_t panel = 0; panel < panels_; panel++) RunPanel(panel, first, count, block);
   }
 
@@ -86,7 +89,8 @@ class Convolution {
     const int64_t count = last - first;
     float* const block = block_scratch.Floats(static_cast<size_t>(points_ * count * row_));
     at::parallel_for(first, last, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t tile = begin; tile < end; tile++) TransformIn(tile, block + (tile - first) * row_, count * row_);
+      for (int64_t tile = begin; tile < end; tile++)
+        TransformIn(tile, block + (tile - first) * row_, count * row_);
     });
     at::parallel_for(0, panels_, 1, [&](int64_t begin, int64_t end) {
       for (int64_t panel = begin; panel < end; panel++) RunPanel(panel, first, count, block);
@@ -103,7 +107,8 @@ class Convolution {
       const int64_t y = top + p / patch;
       const int64_t x = left + p % patch;
       const bool inside = y >= 0 && y < height_ && x >= 0 && x < width_;
-      pixels[p] = inside ? input_ + ((image * height_ + y) * width_ + x) * channels_ * element_size_ : zeros_.data();
+      pixels[p] = inside ? input_ + ((image * height_ + y) * width_ + x) * channels_ * element_size_
+                         : zeros_.data();
     }
     kernels_.transform_input[tile_][type_]({pixels.data(), channels_, out, out_stride});
   }
@@ -113,10 +118,11 @@ class Convolution {
     float* const products = product_scratch.Floats(static_cast<size_t>(points_ * count * columns));
     const float* const weights = packed_ + panel * points_ * channels_ * columns;
     for (int64_t p = 0; p < points_; p++) {
-      kernels_.multiply(block + p * count * row_, row_, weights + p * channels_ * columns, channels_,
-                        products + p * count * columns, columns, count);
+      kernels_.multiply(block + p * count * row_, row_, weights + p * channels_ * columns,
+                        channels_, products + p * count * columns, columns, count);
     }
-    for (int64_t i = 0; i < count; i++) TransformOut(panel, first + i, products + i * columns, count * columns);
+    for (int64_t i = 0; i < count; i++)
+      TransformOut(panel, first + i, products + i * columns, count * columns);
   }
 
   void TransformOut(int64_t panel, int64_t tile, const float* in, int64_t in_stride) const {
@@ -130,19 +136,22 @@ class Convolution {
       const int64_t y = top + p / side_;
       const int64_t x = left + p % side_;
       const bool inside = y < height_ && x < width_;
-      const int64_t offset = (((image * height_ + y) * width_ + x) * out_channels_ + column) * element_size_;
+      const int64_t offset =
+          (((image * height_ + y) * width_ + x) * out_channels_ + column) * element_size_;
       pixels[p] = inside ? output_ + offset : nullptr;
       residuals[p] = inside && residual_ != nullptr ? residual_ + offset : nullptr;
     }
     const float* const bias = bias_ != nullptr ? bias_ + image * bias_stride_ + column : nullptr;
-    kernels_.transform_output[tile_][type_]({in, in_stride, std::min(kernels_.panel, out_channels_ - column), bias,
-                                             residual_ != nullptr ? residuals.data() : nullptr, pixels.data()});
+    kernels_.transform_output[tile_][type_](
+        {in, in_stride, std::min(kernels_.panel, out_channels_ - column), bias,
+         residual_ != nullptr ? residuals.data() : nullptr, pixels.data()});
   }
 
   const CpuKernels& kernels_;
   const WinogradTile tile_;
   const ElementType type_;
-  const int64_t side_, points_, channels_, out_channels_, height_, width_, down_, across_, tiles_, panels_, row_;
+  const int64_t side_, points_, channels_, out_channels_, height_, width_, down_, across_, tiles_,
+      panels_, row_;
   const int64_t element_size_;
   const char* const input_;
   const float* const packed_;
@@ -155,10 +164,11 @@ class Convolution {
 
 }  // namespace
 
-at::Tensor WinogradConvolution(const at::Tensor& input, const at::Tensor& packed, const std::optional<at::Tensor>& bias,
+at::Tensor WinogradConvolution(const at::Tensor& input, const at::Tensor& packed,
+                               const std::optional<at::Tensor>& bias,
                                const std::optional<at::Tensor>& residual, int64_t out_channels) {
-  TORCH_CHECK(input.dim() == 4 && input.size(1) == packed.size(2), "Expected an input of ", packed.size(2),
-              " channels, but received one of shape ", input.sizes());
+  TORCH_CHECK(input.dim() == 4 && input.size(1) == packed.size(2), "Expected an input of ",
+              packed.size(2), " channels, but received one of shape ", input.sizes());
   TORCH_CHECK(input.scalar_type() == at::kFloat || input.scalar_type() == at::kBFloat16,
               "Expected an input in float32 or bfloat16, but received ", input.scalar_type());
   const at::Tensor x = input.contiguous(c10::MemoryFormat::ChannelsLast);
@@ -169,13 +179,15 @@ at::Tensor WinogradConvolution(const at::Tensor& input, const at::Tensor& packed
   at::Tensor offsets, added;
   if (bias) {
     offsets = bias->to(at::kFloat).contiguous();
-    TORCH_CHECK(offsets.size(-1) == out_channels && (offsets.dim() == 1 || offsets.size(0) == x.size(0)),
-                "Expected a bias for ", out_channels, " channels, but received one of shape ", bias->sizes());
+    TORCH_CHECK(
+        offsets.size(-1) == out_channels && (offsets.dim() == 1 || offsets.size(0) == x.size(0)),
+        "Expected a bias for ", out_channels, " channels, but received one of shape ",
+        bias->sizes());
     convolution.SetBias(offsets);
   }
   if (residual) {
-    TORCH_CHECK(residual->sizes() == output.sizes(), "Expected to add a tensor of shape ", output.sizes(),
-                ", but received one of shape ", residual->sizes());
+    TORCH_CHECK(residual->sizes() == output.sizes(), "Expected to add a tensor of shape ",
+                output.sizes(), ", but received one of shape ", residual->sizes());
     added = residual->to(x.scalar_type()).contiguous(c10::MemoryFormat::ChannelsLast);
     convolution.SetResidual(added);
   }

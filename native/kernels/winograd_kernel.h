@@ -1,6 +1,7 @@
-// Winograd's minimal filtering F(m x m, 3 x 3) over vectors of channels (Lavin and Gray, "Fast Algorithms for
-// Convolutional Neural Networks", 2015): Y = A' [ (G g G') * (B' d B) ] A, where * is a product of matrices over
-// channels at each of the (m + 2)^2 points. Included by the files of instruction_sets/ only.
+// Winograd's minimal filtering F(m x m, 3 x 3) over vectors of channels (Lavin and Gray, "Fast
+// Algorithms for Convolutional Neural Networks", 2015): Y = A' [ (G g G') * (B' d B) ] A, where *
+// is a product of matrices over channels at each of the (m + 2)^2 points. Included by the files of
+// instruction_sets/ only.
 #pragma once
 
 #include "kernels/cpu_kernels.h"
@@ -25,7 +26,8 @@ inline void InputColumn<2>(const Vector* in, Vector* out, int step) {
 // The points 0, 1, -1, 2, -2 and infinity.
 template <>
 inline void InputColumn<4>(const Vector* in, Vector* out, int step) {
-  const Vector d0 = in[0], d1 = in[step], d2 = in[2 * step], d3 = in[3 * step], d4 = in[4 * step], d5 = in[5 * step];
+  const Vector d0 = in[0], d1 = in[step], d2 = in[2 * step], d3 = in[3 * step], d4 = in[4 * step],
+               d5 = in[5 * step];
   const Vector even1 = d4 - 4 * d2, odd1 = d3 - 4 * d1;
   const Vector even2 = d4 - d2, odd2 = 2 * (d3 - d1);
   out[0] = 4 * d0 - 5 * d2 + d4;
@@ -50,7 +52,8 @@ inline void OutputColumn<2>(const Vector* in, int in_step, Vector* out, int out_
 template <>
 inline void OutputColumn<4>(const Vector* in, int in_step, Vector* out, int out_step) {
   const Vector sum1 = in[in_step] + in[2 * in_step], difference1 = in[in_step] - in[2 * in_step];
-  const Vector sum2 = in[3 * in_step] + in[4 * in_step], difference2 = in[3 * in_step] - in[4 * in_step];
+  const Vector sum2 = in[3 * in_step] + in[4 * in_step],
+               difference2 = in[3 * in_step] - in[4 * in_step];
   out[0] = in[0] + sum1 + sum2;
   out[out_step] = difference1 + 2 * difference2;
   out[2 * out_step] = sum1 + 4 * sum2;
@@ -65,14 +68,16 @@ void TransformInputTile(const TransformInput& work) {
     Vector half[kPatch * kPatch];
 #pragma GCC unroll 36
     for (int p = 0; p < kPatch * kPatch; p++) {
-      patch[p] = LoadUpTo(static_cast<const Element*>(work.pixels[p]) + channel, work.channels - channel);
+      patch[p] =
+          LoadUpTo(static_cast<const Element*>(work.pixels[p]) + channel, work.channels - channel);
     }
 #pragma GCC unroll 6
     for (int x = 0; x < kPatch; x++) InputColumn<kTile>(patch + x, half + x, kPatch);
 #pragma GCC unroll 6
     for (int y = 0; y < kPatch; y++) InputColumn<kTile>(half + y * kPatch, patch + y * kPatch, 1);
 #pragma GCC unroll 36
-    for (int p = 0; p < kPatch * kPatch; p++) Store(work.out + p * work.out_stride + channel, patch[p]);
+    for (int p = 0; p < kPatch * kPatch; p++)
+      Store(work.out + p * work.out_stride + channel, patch[p]);
   }
 }
 
@@ -85,7 +90,8 @@ void TransformOutputTile(const TransformOutput& work) {
     Vector half[kTile * kPatch];
     Vector out[kTile * kTile];
 #pragma GCC unroll 36
-    for (int p = 0; p < kPatch * kPatch; p++) points[p] = Load(work.in + p * work.in_stride + column);
+    for (int p = 0; p < kPatch * kPatch; p++)
+      points[p] = Load(work.in + p * work.in_stride + column);
 #pragma GCC unroll 6
     for (int x = 0; x < kPatch; x++) OutputColumn<kTile>(points + x, kPatch, half + x, kPatch);
 #pragma GCC unroll 4
@@ -107,7 +113,8 @@ constexpr int kRows = LATENT_DIFFUSION_VECTOR_REGISTERS >= 32 ? 12 : 6;
 constexpr int kPanel = 2 * kLanes;
 
 template <int kCount>
-void MultiplyRows(const float* a, int64_t lda, const float* b, int64_t depth, float* c, int64_t ldc) {
+void MultiplyRows(const float* a, int64_t lda, const float* b, int64_t depth, float* c,
+                  int64_t ldc) {
   Vector left[kCount] = {};
   Vector right[kCount] = {};
   for (int64_t k = 0; k < depth; k++) {
@@ -129,7 +136,6 @@ void MultiplyRows(const float* a, int64_t lda, const float* b, int64_t depth, fl
 
 using MultiplyFunction = void (*)(const float*, int64_t, const float*, int64_t, float*, int64_t);
 
-
 // Which function multiplies so many rows.
 template <int kCount>
 MultiplyFunction MultiplyFor(int64_t rows) {
@@ -139,8 +145,10 @@ MultiplyFunction MultiplyFor(int64_t rows) {
   return MultiplyRows<kCount>;
 }
 
-// In blocks of nearly equal height, so that none is too low to hide the latency of a multiplication.
-void Multiply(const float* a, int64_t lda, const float* b, int64_t depth, float* c, int64_t ldc, int64_t rows) {
+// In blocks of nearly equal height, so that none is too low to hide the latency of a
+// multiplication.
+void Multiply(const float* a, int64_t lda, const float* b, int64_t depth, float* c, int64_t ldc,
+              int64_t rows) {
   int64_t blocks = (rows + kRows - 1) / kRows;
   while (rows > 0) {
     const int64_t count = (rows + blocks - 1) / blocks;

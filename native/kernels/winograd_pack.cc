@@ -21,21 +21,24 @@ constexpr double kG4[6][3] = {{1.0 / 4, 0, 0},
                               {1.0 / 24, -1.0 / 12, 1.0 / 6},
                               {0, 0, 1}};
 
-// G g G' of one input channel for the columns of a panel. In double, so that the weights are rounded once.
+// G g G' of one input channel for the columns of a panel. In double, so that the weights are
+// rounded once.
 template <int kPatch>
-void TransformWeights(const double (&g)[kPatch][3], const std::array<Lanes, 9>& weights, float* out, int64_t point_stride,
-                      int64_t columns) {
+void TransformWeights(const double (&g)[kPatch][3], const std::array<Lanes, 9>& weights, float* out,
+                      int64_t point_stride, int64_t columns) {
   for (int y = 0; y < kPatch; y++) {
     std::array<Lanes, 3> row;
     for (int x = 0; x < 3; x++) {
       for (int64_t lane = 0; lane < columns; lane++) {
-        row[x][lane] = g[y][0] * weights[x][lane] + g[y][1] * weights[3 + x][lane] + g[y][2] * weights[6 + x][lane];
+        row[x][lane] = g[y][0] * weights[x][lane] + g[y][1] * weights[3 + x][lane] +
+                       g[y][2] * weights[6 + x][lane];
       }
     }
     for (int x = 0; x < kPatch; x++) {
       float* const point = out + (y * kPatch + x) * point_stride;
       for (int64_t lane = 0; lane < columns; lane++) {
-        point[lane] = static_cast<float>(g[x][0] * row[0][lane] + g[x][1] * row[1][lane] + g[x][2] * row[2][lane]);
+        point[lane] = static_cast<float>(g[x][0] * row[0][lane] + g[x][1] * row[1][lane] +
+                                         g[x][2] * row[2][lane]);
       }
     }
   }
@@ -51,7 +54,8 @@ at::Tensor PackWinograd(const at::Tensor& weight, WinogradTile tile) {
   const int64_t panel = FindCpuKernels()->panel;
   const int64_t points = tile == kTile2 ? 16 : 36;
   const int64_t panels = (out_channels + panel - 1) / panel;
-  at::Tensor packed = at::empty({panels, points, channels, panel}, plain.options().memory_format(c10::MemoryFormat::Contiguous));
+  at::Tensor packed = at::empty({panels, points, channels, panel},
+                                plain.options().memory_format(c10::MemoryFormat::Contiguous));
   auto* const data = packed.mutable_data_ptr<float>();
   at::parallel_for(0, panels, 1, [&](int64_t begin, int64_t end) {
     std::array<Lanes, 9> lanes{};

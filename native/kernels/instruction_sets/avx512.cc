@@ -2,6 +2,4 @@
 #define LATENT_DIFFUSION_VECTOR_REGISTERS 32
 #include "kernels/kernel_table.h"
 
-const latent_diffusion::CpuKernels* latent_diffusion::Avx512Kernels() {
-  return &kKernels;
-}
+const latent_diffusion::CpuKernels* latent_diffusion::Avx512Kernels() { return &kKernels; }

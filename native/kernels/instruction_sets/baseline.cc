@@ -7,6 +7,4 @@
 #endif
 #include "kernels/kernel_table.h"
 
-const latent_diffusion::CpuKernels* latent_diffusion::BaselineKernels() {
-  return &kKernels;
-}
+const latent_diffusion::CpuKernels* latent_diffusion::BaselineKernels() { return &kKernels; }

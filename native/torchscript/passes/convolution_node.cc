@@ -24,13 +24,15 @@ bool ReadPair(const torch::jit::Value* value, std::vector<int64_t>& pair) {
 
 std::optional<ConvolutionNode> ReadConvolution(const torch::jit::Node& node) {
   const bool simple = node.kind() == c10::aten::conv2d;
-  if (!simple && node.kind() != c10::aten::convolution && node.kind() != c10::aten::_convolution) return std::nullopt;
+  if (!simple && node.kind() != c10::aten::convolution && node.kind() != c10::aten::_convolution)
+    return std::nullopt;
   ConvolutionNode read{};
   read.input = node.namedInput("input");
   read.weight = node.namedInput("weight");
   read.bias = node.namedInput("bias");
   // A padding that is a word, "same", is none of ours.
-  if (!ReadPair(node.namedInput("stride"), read.stride) || !ReadPair(node.namedInput("padding"), read.padding) ||
+  if (!ReadPair(node.namedInput("stride"), read.stride) ||
+      !ReadPair(node.namedInput("padding"), read.padding) ||
       !ReadPair(node.namedInput("dilation"), read.dilation)) {
     return std::nullopt;
   }

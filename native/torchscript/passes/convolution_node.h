@@ -1,4 +1,5 @@
-// A convolution of a graph, in whichever form scripting or tracing left it. Thread: the executor that derives the module.
+// A convolution of a graph, in whichever form scripting or tracing left it. Thread: the executor
+// that derives the module.
 #pragma once
 
 #include <torch/csrc/jit/ir/ir.h>
@@ -18,7 +19,8 @@ struct ConvolutionNode {
   int64_t groups;
 };
 
-// Of aten::conv2d, aten::convolution and aten::_convolution in two dimensions, if all but the tensors is constant.
+// Of aten::conv2d, aten::convolution and aten::_convolution in two dimensions, if all but the
+// tensors is constant.
 std::optional<ConvolutionNode> ReadConvolution(const torch::jit::Node& node);
 
 }  // namespace latent_diffusion

@@ -9,7 +9,8 @@ using torch::jit::Node;
 using torch::jit::Value;
 
 template <typename Element>
-std::optional<std::vector<Element>> ConstantList(const Value* value, bool (c10::IValue::*is)() const) {
+std::optional<std::vector<Element>> ConstantList(const Value* value,
+                                                 bool (c10::IValue::*is)() const) {
   std::vector<c10::IValue> elements;
   if (value->node()->kind() == c10::prim::ListConstruct) {
     for (const Value* input : value->node()->inputs()) {

@@ -9,10 +9,12 @@
 
 namespace latent_diffusion {
 
-// Visits the nodes of a block and of the blocks within it, in order; `visit` may destroy the node it is given.
+// Visits the nodes of a block and of the blocks within it, in order; `visit` may destroy the node
+// it is given.
 void VisitNodes(torch::jit::Block* block, const std::function<void(torch::jit::Node*)>& visit);
 
-// A list of constants, or of one constant for all: empty where they are not constant, or not of that type.
+// A list of constants, or of one constant for all: empty where they are not constant, or not of
+// that type.
 std::optional<std::vector<int64_t>> ConstantInts(const torch::jit::Value* value);
 std::optional<std::vector<double>> ConstantDoubles(const torch::jit::Value* value);
 

@@ -9,7 +9,9 @@ namespace {
 using torch::jit::Node;
 using torch::jit::Value;
 
-bool IsSilu(const Node& node) { return node.kind() == c10::aten::silu || node.kind() == c10::aten::silu_; }
+bool IsSilu(const Node& node) {
+  return node.kind() == c10::aten::silu || node.kind() == c10::aten::silu_;
+}
 
 void Replace(const std::shared_ptr<torch::jit::Graph>& graph, Node* node) {
   static const c10::Symbol group_norm = c10::Symbol::fromQualString("latent_diffusion::group_norm");

@@ -47,7 +47,8 @@ int64_t ConstantBytes(const Graphs& graphs) {
     VisitNodes(graph->block(), [&](torch::jit::Node* node) {
       if (node->kind() != c10::prim::Constant) return;
       const auto tensor = ConstantTensor(node->output());
-      if (tensor && seen.insert(tensor->unsafeGetTensorImpl()).second) bytes += static_cast<int64_t>(tensor->nbytes());
+      if (tensor && seen.insert(tensor->unsafeGetTensorImpl()).second)
+        bytes += static_cast<int64_t>(tensor->nbytes());
     });
   }
   return bytes;

@@ -1,5 +1,5 @@
-// The rewrites that make a frozen module fast on the CPU; passes.cc lists them. Each leaves results equal but for
-// rounding. Thread: the executor that derives the module.
+// The rewrites that make a frozen module fast on the CPU; passes.cc lists them. Each leaves results
+// equal but for rounding. Thread: the executor that derives the module.
 #pragma once
 
 #include <c10/core/ScalarType.h>
@@ -13,7 +13,8 @@ struct Graph;
 
 namespace latent_diffusion {
 
-// The graphs of all of a module's methods: they share weights, which must be packed once and dropped by all.
+// The graphs of all of a module's methods: they share weights, which must be packed once and
+// dropped by all.
 using Graphs = std::vector<std::shared_ptr<torch::jit::Graph>>;
 
 void OptimizeForCpu(const Graphs& graphs, c10::ScalarType dtype);
@@ -21,10 +22,12 @@ void OptimizeForCpu(const Graphs& graphs, c10::ScalarType dtype);
 // Bytes of the tensors that graphs hold as constants, each counted once.
 int64_t ConstantBytes(const Graphs& graphs);
 
-// winograd_convolutions.cc: 3 x 3 convolutions of stride 1 by minimal filtering, where the table says that it pays.
+// winograd_convolutions.cc: 3 x 3 convolutions of stride 1 by minimal filtering, where the table
+// says that it pays.
 void UseWinograd(const Graphs& graphs, c10::ScalarType dtype);
 
-// group_norms.cc: group norm with channels innermost, and the SiLU that follows it, in one operator.
+// group_norms.cc: group norm with channels innermost, and the SiLU that follows it, in one
+// operator.
 void FuseGroupNorms(const Graphs& graphs, c10::ScalarType dtype);
 
 }  // namespace latent_diffusion

@@ -24,13 +24,16 @@ class Estimator {
  private:
   void Visit(const Node& node) {
     for (const Block* block : node.blocks()) {
-      // A loop's first round starts with what it was given; the trip count and condition come before.
+      // A loop's first round starts with what it was given; the trip count and condition come
+      // before.
       if (node.kind() == c10::prim::Loop) {
-        for (size_t i = 1; i < block->inputs().size(); i++) Copy(node.input(i + 1), block->inputs()[i]);
+        for (size_t i = 1; i < block->inputs().size(); i++)
+          Copy(node.input(i + 1), block->inputs()[i]);
       }
       Visit(*block);
       const size_t skipped = node.kind() == c10::prim::Loop ? 1 : 0;
-      for (size_t i = 0; i < node.outputs().size(); i++) Copy(block->outputs()[i + skipped], node.outputs()[i]);
+      for (size_t i = 0; i < node.outputs().size(); i++)
+        Copy(block->outputs()[i + skipped], node.outputs()[i]);
     }
     if (!node.blocks().empty()) return;
     const auto from = FirstKnown(node);
@@ -59,7 +62,8 @@ class Estimator {
     if (node.kind() == c10::aten::avg_pool2d || node.kind() == c10::aten::max_pool2d) {
       const auto kernel = ConstantInts(node.input(1));
       if (!kernel || kernel->empty()) return size;
-      return {std::max<int64_t>(1, size.height / kernel->front()), std::max<int64_t>(1, size.width / kernel->back())};
+      return {std::max<int64_t>(1, size.height / kernel->front()),
+              std::max<int64_t>(1, size.width / kernel->back())};
     }
     if (node.kind() == c10::aten::constant_pad_nd || node.kind() == c10::aten::pad) {
       const auto pad = ConstantInts(node.input(1));
@@ -74,8 +78,10 @@ class Estimator {
     const auto weight = ConstantTensor(node.weight);
     if (!weight || weight->dim() != 4) return size;
     const auto after = [&](int64_t length, size_t dimension) {
-      const int64_t reach = node.dilation[dimension] * (weight->size(static_cast<int64_t>(dimension) + 2) - 1);
-      return std::max<int64_t>(1, (length + 2 * node.padding[dimension] - reach - 1) / node.stride[dimension] + 1);
+      const int64_t reach =
+          node.dilation[dimension] * (weight->size(static_cast<int64_t>(dimension) + 2) - 1);
+      return std::max<int64_t>(
+          1, (length + 2 * node.padding[dimension] - reach - 1) / node.stride[dimension] + 1);
     };
     return {after(size.height, 0), after(size.width, 1)};
   }

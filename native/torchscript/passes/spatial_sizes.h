@@ -1,5 +1,5 @@
-// How large the pictures are that a graph works on, estimated from the size of its input. An estimate chooses kernels,
-// which are all correct at every size: where it errs, only speed is lost.
+// How large the pictures are that a graph works on, estimated from the size of its input. An
+// estimate chooses kernels, which are all correct at every size: where it errs, only speed is lost.
 // Thread: the executor that derives the module.
 #pragma once
 

@@ -17,7 +17,8 @@ namespace {
 using torch::jit::Node;
 using torch::jit::Value;
 
-// The latents of the usual models. The table's steps are coarse, so a picture may be half or twice as large.
+// The latents of the usual models. The table's steps are coarse, so a picture may be half or twice
+// as large.
 constexpr SpatialSize kExpectedInput{64, 64};
 
 struct Use {
@@ -31,8 +32,9 @@ struct Layer {
   std::vector<Use> uses;
 };
 
-// Which tile, if any, for a layer. Transformed weights are 4 (4 x 4) or 16 / 9 (2 x 2) times as large, which many pixels
-// pay for and few do not; with fewer than about a vector of channels the transforms cost more than they save.
+// Which tile, if any, for a layer. Transformed weights are 4 (4 x 4) or 16 / 9 (2 x 2) times as
+// large, which many pixels pay for and few do not; with fewer than about a vector of channels the
+// transforms cost more than they save.
 std::optional<WinogradTile> ChooseTile(int64_t in_channels, int64_t out_channels, int64_t pixels) {
   if (in_channels < 16 || out_channels < 16) return std::nullopt;
   if (pixels >= 24 * 24) return kTile4;
@@ -42,8 +44,8 @@ std::optional<WinogradTile> ChooseTile(int64_t in_channels, int64_t out_channels
 
 bool IsSuitable(const ConvolutionNode& node, const at::Tensor& weight) {
   const std::vector<int64_t> ones{1, 1};
-  return !node.transposed && node.groups == 1 && node.stride == ones && node.padding == ones && node.dilation == ones &&
-         weight.dim() == 4 && weight.size(2) == 3 && weight.size(3) == 3;
+  return !node.transposed && node.groups == 1 && node.stride == ones && node.padding == ones &&
+         node.dilation == ones && weight.dim() == 4 && weight.size(2) == 3 && weight.size(3) == 3;
 }
 
 // By weight: the methods of a module may share it.
@@ -66,15 +68,16 @@ std::unordered_map<const c10::TensorImpl*, Layer> FindLayers(const Graphs& graph
 }
 
 void Replace(const Use& use, const at::Tensor& packed, int64_t out_channels) {
-  static const c10::Symbol winograd = c10::Symbol::fromQualString("latent_diffusion::winograd_conv2d");
+  static const c10::Symbol winograd =
+      c10::Symbol::fromQualString("latent_diffusion::winograd_conv2d");
   Node* const node = use.node;
   const ConvolutionNode convolution = *ReadConvolution(*node);
   const torch::jit::WithInsertPoint at_node(node);
   Value* const weight = use.graph->insertConstant(packed);
   Value* const none = use.graph->insertConstant(c10::IValue());
   Value* const channels = use.graph->insertConstant(out_channels);
-  Node* const replacement =
-      use.graph->create(winograd, {convolution.input, weight, convolution.bias, none, channels}, /*num_outputs=*/1);
+  Node* const replacement = use.graph->create(
+      winograd, {convolution.input, weight, convolution.bias, none, channels}, /*num_outputs=*/1);
   use.graph->insertNode(replacement);
   node->output()->replaceAllUsesWith(replacement->output());
   node->destroy();
@@ -85,15 +88,17 @@ void Replace(const Use& use, const at::Tensor& packed, int64_t out_channels) {
 
 void UseWinograd(const Graphs& graphs, c10::ScalarType dtype) {
   if (FindCpuKernels() == nullptr) return;
-  // In bfloat16 the kernel computes in float32, which beats all but a CPU that multiplies matrices of bfloat16.
+  // In bfloat16 the kernel computes in float32, which beats all but a CPU that multiplies matrices
+  // of bfloat16.
   if (dtype != at::kFloat && (dtype != at::kBFloat16 || at::cpu::init_amx())) return;
   auto layers = FindLayers(graphs);
   // One after the other, each plain weight gone before the next is packed.
   while (!layers.empty()) {
     const Layer layer = std::move(layers.extract(layers.begin()).mapped());
     const int64_t out_channels = layer.weight.size(0);
-    const auto largest = std::max_element(layer.uses.begin(), layer.uses.end(),
-                                          [](const Use& a, const Use& b) { return a.pixels < b.pixels; });
+    const auto largest =
+        std::max_element(layer.uses.begin(), layer.uses.end(),
+                         [](const Use& a, const Use& b) { return a.pixels < b.pixels; });
     const auto tile = ChooseTile(layer.weight.size(1), out_channels, largest->pixels);
     if (!tile) continue;
     const at::Tensor packed = PackWinograd(layer.weight, *tile);
