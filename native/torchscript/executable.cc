@@ -1,5 +1,6 @@
 #include "torchscript/executable.h"
 
+#include <torch/csrc/jit/api/function_impl.h>
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/passes/freeze_module.h>
 #include <torch/csrc/jit/runtime/graph_executor.h>
@@ -7,6 +8,7 @@
 #include <utility>
 
 #include "checkpoint/coded_error.h"
+#include "torchscript/passes/passes.h"
 
 namespace latent_diffusion {
 
@@ -17,13 +19,24 @@ Executable::Executable(ModuleSource& source, const std::vector<Weight>& weights,
           weights, Placement{options.device, options.dtype, options.optimize}))) {
   for (const at::Tensor& parameter : module_->parameters())
     bytes_ += static_cast<int64_t>(parameter.nbytes());
-  if (options.optimize) {
+  if (!options.optimize) return;
+  {
     // Attributes become constants, which graph passes can see. In place: the module is nobody
     // else's. With the optimiser off, as this thread has it, calls would be inlined one level deep
     // only, and the methods that the rest calls would be gone.
     const torch::jit::GraphOptimizerEnabledGuard inline_all(true);
     torch::jit::freeze_module_inplace(module_.get(), source.methods());
   }
+  if (!options.device.is_cpu()) return;
+  Graphs graphs;
+  for (const std::string& method : source.methods()) {
+    auto& function = torch::jit::toGraphFunction(module_->get_method(method).function());
+    // Inlining left copies, which would be run in place of what the passes make, and keep weights.
+    function.clear_optimized_graphs();
+    graphs.push_back(function.graph());
+  }
+  OptimizeForCpu(graphs, options.dtype);
+  bytes_ = ConstantBytes(graphs);
 }
 
 Executable::~Executable() = default;

@@ -1,0 +1,135 @@
+#include "kernels/group_norm.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/group_norm.h>
+#include <ATen/ops/silu.h>
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "kernels/cpu_kernels.h"
+
+namespace latent_diffusion {
+namespace {
+
+// Pixels whose moments are summed in float32; the sums of chunks are added up in double, in one
+// order on any number of threads.
+constexpr int64_t kChunk = 64;
+
+bool IsChannelsInnermost(const at::Tensor& input) {
+  if (input.dim() == 4) return input.is_contiguous(c10::MemoryFormat::ChannelsLast);
+  return input.dim() == 3 && input.transpose(1, 2).is_contiguous();
+}
+
+at::Tensor ToFloats(const std::optional<at::Tensor>& values) {
+  return values && values->defined() ? values->to(at::kFloat).contiguous() : at::Tensor();
+}
+
+class Normalization {
+ public:
+  Normalization(const at::Tensor& input, int64_t groups)
+      : kernels_(*FindCpuKernels()),
+        type_(input.scalar_type() == at::kBFloat16 ? kBFloat16 : kFloat32),
+        element_size_(static_cast<int64_t>(input.element_size())),
+        batch_(input.size(0)),
+        channels_(input.size(1)),
+        groups_(groups),
+        pixels_(input.numel() / (batch_ * channels_)),
+        chunks_((pixels_ + kChunk - 1) / kChunk),
+        input_(static_cast<const char*>(input.const_data_ptr())),
+        scale_(static_cast<size_t>(batch_ * channels_)),
+        shift_(scale_.size()) {}
+
+  void FindScales(const float* weight, const float* bias, double eps) {
+    std::vector<float> moments(static_cast<size_t>(batch_ * chunks_ * 2 * channels_));
+    ForChunks([&](int64_t chunk, int64_t first, int64_t count) {
+      float* const sums = moments.data() + chunk * 2 * channels_;
+      kernels_.moments[type_](input_ + first * element_size_, count, channels_, sums,
+                              sums + channels_);
+    });
+    const int64_t size = channels_ / groups_;
+    for (int64_t image = 0; image < batch_; image++) {
+      for (int64_t group = 0; group < groups_; group++) {
+        double sum = 0, square = 0;
+        for (int64_t chunk = image * chunks_; chunk < (image + 1) * chunks_; chunk++) {
+          const float* const sums = moments.data() + chunk * 2 * channels_ + group * size;
+          for (int64_t i = 0; i < size; i++) {
+            sum += sums[i];
+            square += sums[channels_ + i];
+          }
+        }
+        const auto count = static_cast<double>(size * pixels_);
+        const double mean = sum / count;
+        const double deviation = std::sqrt(std::max(0.0, square / count - mean * mean) + eps);
+        for (int64_t channel = group * size; channel < (group + 1) * size; channel++) {
+          const double scale = (weight != nullptr ? weight[channel] : 1) / deviation;
+          scale_[image * channels_ + channel] = static_cast<float>(scale);
+          shift_[image * channels_ + channel] =
+              static_cast<float>((bias != nullptr ? bias[channel] : 0) - mean * scale);
+        }
+      }
+    }
+  }
+
+  void Apply(char* output, bool silu) const {
+    ForChunks([&](int64_t chunk, int64_t first, int64_t count) {
+      const int64_t image = chunk / chunks_ * channels_;
+      const int64_t offset = first * element_size_;
+      kernels_.scale_pixels[silu ? 1 : 0][type_]({input_ + offset, output + offset, count,
+                                                  channels_, scale_.data() + image,
+                                                  shift_.data() + image});
+    });
+  }
+
+ private:
+  // work(chunk, its first element, its pixels).
+  template <typename Work>
+  void ForChunks(const Work& work) const {
+    at::parallel_for(0, batch_ * chunks_, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t chunk = begin; chunk < end; chunk++) {
+        const int64_t pixel = chunk % chunks_ * kChunk;
+        work(chunk, (chunk / chunks_ * pixels_ + pixel) * channels_,
+             std::min(kChunk, pixels_ - pixel));
+      }
+    });
+  }
+
+  const CpuKernels& kernels_;
+  const ElementType type_;
+  const int64_t element_size_, batch_, channels_, groups_, pixels_, chunks_;
+  const char* const input_;
+  // A factor and a summand for each channel of each image.
+  std::vector<float> scale_, shift_;
+};
+
+}  // namespace
+
+at::Tensor GroupNorm(const at::Tensor& input, int64_t groups,
+                     const std::optional<at::Tensor>& weight, const std::optional<at::Tensor>& bias,
+                     double eps, bool silu) {
+  const bool suits = (input.scalar_type() == at::kFloat || input.scalar_type() == at::kBFloat16) &&
+                     input.numel() > 0 && IsChannelsInnermost(input) && groups > 0 &&
+                     input.size(1) % groups == 0;
+  if (!suits || FindCpuKernels() == nullptr) {
+    const at::Tensor normal =
+        at::group_norm(input, groups, weight, bias, eps, /*cudnn_enabled=*/true);
+    return silu ? at::silu(normal) : normal;
+  }
+  const at::Tensor weights = ToFloats(weight);
+  const at::Tensor offsets = ToFloats(bias);
+  for (const at::Tensor& each : {weights, offsets}) {
+    TORCH_CHECK(!each.defined() || each.numel() == input.size(1),
+                "Expected a weight and a bias for ", input.size(1), " channels, but received ",
+                each.numel(), " values");
+  }
+  Normalization normalization(input, groups);
+  normalization.FindScales(weights.defined() ? weights.const_data_ptr<float>() : nullptr,
+                           offsets.defined() ? offsets.const_data_ptr<float>() : nullptr, eps);
+  at::Tensor output = at::empty_like(input);
+  normalization.Apply(static_cast<char*>(output.mutable_data_ptr()), silu);
+  return output;
+}
+
+}  // namespace latent_diffusion

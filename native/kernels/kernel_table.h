@@ -1,0 +1,24 @@
+// The table of one instruction set. Included by the files of instruction_sets/ only.
+#pragma once
+
+#include "kernels/group_norm_kernel.h"
+#include "kernels/winograd_kernel.h"
+
+namespace latent_diffusion {
+namespace {
+
+constexpr CpuKernels kKernels = {
+    kPanel,
+    kRows,
+    {{TransformInputTile<2, float>, TransformInputTile<2, BFloat16>},
+     {TransformInputTile<4, float>, TransformInputTile<4, BFloat16>}},
+    {{TransformOutputTile<2, float>, TransformOutputTile<2, BFloat16>},
+     {TransformOutputTile<4, float>, TransformOutputTile<4, BFloat16>}},
+    Multiply,
+    {Moments<float>, Moments<BFloat16>},
+    {{ScalePixels<float, false>, ScalePixels<BFloat16, false>},
+     {ScalePixels<float, true>, ScalePixels<BFloat16, true>}},
+};
+
+}  // namespace
+}  // namespace latent_diffusion

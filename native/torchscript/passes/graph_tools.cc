@@ -1,0 +1,70 @@
+#include "torchscript/passes/graph_tools.h"
+
+#include <torch/csrc/jit/ir/constants.h>
+
+namespace latent_diffusion {
+namespace {
+
+using torch::jit::Node;
+using torch::jit::Value;
+
+template <typename Element>
+std::optional<std::vector<Element>> ConstantList(const Value* value,
+                                                 bool (c10::IValue::*is)() const) {
+  std::vector<c10::IValue> elements;
+  if (value->node()->kind() == c10::prim::ListConstruct) {
+    for (const Value* input : value->node()->inputs()) {
+      const auto element = torch::jit::toIValue(input);
+      if (!element) return std::nullopt;
+      elements.push_back(*element);
+    }
+  } else {
+    const auto constant = torch::jit::toIValue(value);
+    if (!constant || !constant->isList()) return std::nullopt;
+    elements = constant->toListRef().vec();
+  }
+  std::vector<Element> result;
+  for (const c10::IValue& element : elements) {
+    if (!(element.*is)()) return std::nullopt;
+    result.push_back(element.to<Element>());
+  }
+  return result;
+}
+
+}  // namespace
+
+void VisitNodes(torch::jit::Block* block, const std::function<void(Node*)>& visit) {
+  for (auto it = block->nodes().begin(); it != block->nodes().end();) {
+    Node* const node = *it;
+    ++it;
+    for (torch::jit::Block* inner : node->blocks()) VisitNodes(inner, visit);
+    visit(node);
+  }
+}
+
+std::optional<std::vector<int64_t>> ConstantInts(const Value* value) {
+  return ConstantList<int64_t>(value, &c10::IValue::isInt);
+}
+
+std::optional<std::vector<double>> ConstantDoubles(const Value* value) {
+  return ConstantList<double>(value, &c10::IValue::isDouble);
+}
+
+std::optional<int64_t> ConstantInt(const Value* value) {
+  const auto constant = torch::jit::toIValue(value);
+  if (!constant || !constant->isInt()) return std::nullopt;
+  return constant->toInt();
+}
+
+std::optional<at::Tensor> ConstantTensor(const Value* value) {
+  const auto constant = torch::jit::toIValue(value);
+  if (!constant || !constant->isTensor() || !constant->toTensor().defined()) return std::nullopt;
+  return constant->toTensor();
+}
+
+void DropUnusedConstant(Value* value) {
+  Node* const node = value->node();
+  if (node->kind() == c10::prim::Constant && !node->hasUses()) node->destroy();
+}
+
+}  // namespace latent_diffusion

@@ -1,0 +1,33 @@
+// The rewrites that make a frozen module fast on the CPU; passes.cc lists them. Each leaves results
+// equal but for rounding. Thread: the executor that derives the module.
+#pragma once
+
+#include <c10/core/ScalarType.h>
+
+#include <memory>
+#include <vector>
+
+namespace torch::jit {
+struct Graph;
+}  // namespace torch::jit
+
+namespace latent_diffusion {
+
+// The graphs of all of a module's methods: they share weights, which must be packed once and
+// dropped by all.
+using Graphs = std::vector<std::shared_ptr<torch::jit::Graph>>;
+
+void OptimizeForCpu(const Graphs& graphs, c10::ScalarType dtype);
+
+// Bytes of the tensors that graphs hold as constants, each counted once.
+int64_t ConstantBytes(const Graphs& graphs);
+
+// winograd_convolutions.cc: 3 x 3 convolutions of stride 1 by minimal filtering, where the table
+// says that it pays.
+void UseWinograd(const Graphs& graphs, c10::ScalarType dtype);
+
+// group_norms.cc: group norm with channels innermost, and the SiLU that follows it, in one
+// operator.
+void FuseGroupNorms(const Graphs& graphs, c10::ScalarType dtype);
+
+}  // namespace latent_diffusion

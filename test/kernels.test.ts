@@ -1,0 +1,64 @@
+import { execFile } from "node:child_process";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import t from "tap";
+import { runtimeInfo } from "../lib/index.js";
+
+interface CaseResult {
+  readonly name: string;
+  readonly capability: string;
+  /** Largest error of float32 optimised against not optimised, relative to the largest magnitude. */
+  readonly error: number;
+  /** The same of bfloat16, optimised and not, against float32 not optimised. */
+  readonly bfloat16: number;
+  readonly stockBFloat16: number;
+  /** A digest of all that was computed in float32, optimised. */
+  readonly bits: string;
+}
+
+/** What no rounding of these small networks exceeds; whole networks are held to 1e-4. */
+const TOLERANCE = 2e-5;
+const SETS = ["default", "avx2", "avx512"];
+const CONVOLUTIONS = ["4 x 4 tiles", "4 x 4 tiles, many channels", "4 x 4 tiles, odd channels", "4 x 4 tiles, as traced", "2 x 2 tiles", "two methods with the same weights"];
+const KEPT = ["too small to gain", "too few channels"];
+
+async function runCases(environment: NodeJS.ProcessEnv): Promise<CaseResult[]> {
+  const inherited = Object.entries(process.env).filter(([name]) => !/^(NODE_OPTIONS|TAP|_TAPJS|ATEN_CPU)/.test(name));
+  const env = { ...Object.fromEntries(inherited), ...environment };
+  const { stdout } = await promisify(execFile)(process.execPath, [join(__dirname, "kernels", "cases.cjs")], { env, timeout: 240_000 });
+  return stdout.trim().split("\n").map((line) => JSON.parse(line) as CaseResult);
+}
+
+/** The sets up to the machine's own. */
+function availableSets(): string[] {
+  const own = SETS.indexOf(runtimeInfo().cpuCapability.toLowerCase());
+  return own < 0 ? ["default"] : SETS.slice(0, own + 1);
+}
+
+for (const set of availableSets()) {
+  t.test(`results equal those of stock operators with the kernels for ${set}`, async (t) => {
+    const results = await runCases({ ATEN_CPU_CAPABILITY: set });
+    t.ok(results.length >= 12, `${results.length} cases`);
+    for (const { name, capability, error, bfloat16, stockBFloat16 } of results) {
+      t.equal(capability.toLowerCase().replace("no avx", "default"), set);
+      t.ok(error < TOLERANCE, `${name}: float32 ${error}`);
+      t.ok(bfloat16 < 2 * stockBFloat16 + 1e-3, `${name}: bfloat16 ${bfloat16}, of stock operators ${stockBFloat16}`);
+    }
+  });
+}
+
+t.test("each pass rewrites what it is for, and can be switched off alone", async (t) => {
+  const bits = async (without: string): Promise<Map<string, string>> =>
+    new Map((await runCases({ LATENT_DIFFUSION_WITHOUT_PASSES: without })).map((result) => [result.name, result.bits]));
+  const stock = await bits("winograd,group-norm");
+  const winograd = await bits("group-norm");
+  const groupNorm = await bits("winograd");
+  t.ok(stock.size >= 12, `${stock.size} cases`);
+  for (const [name, without] of stock) {
+    const isConvolution = CONVOLUTIONS.includes(name);
+    const isNorm = !isConvolution && !KEPT.includes(name);
+    // The kernels round differently, which tells whether they were taken.
+    t.equal(winograd.get(name) !== without, isConvolution, `${name} is ${isConvolution ? "" : "not "}a case for Winograd`);
+    t.equal(groupNorm.get(name) !== without, isNorm, `${name} is ${isNorm ? "" : "not "}a case for the norms`);
+  }
+});

@@ -1,0 +1,89 @@
+// Small networks that the graph passes rewrite; run by test/kernels.test.ts in processes of their own, since LibTorch
+// reads ATEN_CPU_CAPABILITY once. Prints one line of JSON for each case: errors relative to the largest magnitude.
+const { createHash } = require("node:crypto");
+const { join } = require("node:path");
+
+const dist = join(__dirname, "..", "..", "dist");
+const { Generator, op, runtimeInfo } = require(join(dist, "index.js"));
+const { ScriptModule } = require(join(dist, "script-module.js"));
+
+const generator = Generator.fromSeed(0);
+
+function network(source, parameters) {
+  const weights = new Map(parameters.map(([name, shape]) => {
+    const fanIn = shape.slice(1).reduce((product, size) => product * size, 1);
+    return [name, op("div.Scalar", generator.randn(shape), Math.sqrt(fanIn))];
+  }));
+  return { spec: { name: "Net", source: source.join("\n"), parameters, children: [] }, weights };
+}
+
+/** `before` shrinks the picture from the 64 x 64 that the passes expect, and so chooses the tile. */
+function convolutions(inner, outer, before, traced = false) {
+  const call = (x, i) => (traced
+    ? `torch._convolution(${x}, self.w${i}, self.b${i}, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, False, False, True, True)`
+    : `torch.conv2d(${x}, self.w${i}, self.b${i}, [1, 1], [1, 1], [1, 1], 1)`);
+  const source = ["def forward(self, x):", ...before, `    x = torch.silu(${call("x", 0)})`, `    return ${call("x", 1)}`,
+    "def again(self, x):", ...before, `    return ${call("x", 0)} + 1`];
+  return network(source, [["w0", [outer, inner, 3, 3]], ["b0", [outer]], ["w1", [inner, outer, 3, 3]], ["b1", [inner]]]);
+}
+
+const pool = (size) => [`    x = torch.avg_pool2d(x, [${size}, ${size}], [${size}, ${size}])`];
+const sizes = (channels, scale = 1) => [[1, channels, 1, 1], [2, channels, 5, 7], [1, channels, 32, 32], [3, channels, 9, 13], [1, channels, 4, 70]]
+  .map(([batch, c, height, width]) => [batch, c, height * scale, width * scale]);
+
+/** A convolution of too few channels for Winograd makes the channels innermost, then `lines`. */
+function norms(lines, channels) {
+  return network(["def forward(self, x):", "    x = torch.conv2d(x, self.w, None, [1, 1], [1, 1], [1, 1], 1)", ...lines.map((line) => `    ${line}`)],
+    [["w", [channels, 3, 3, 3]], ["weight", [channels]], ["bias", [channels]]]);
+}
+
+const CASES = {
+  "4 x 4 tiles": () => [convolutions(16, 33, []), sizes(16)],
+  "4 x 4 tiles, many channels": () => [convolutions(80, 96, []), sizes(80)],
+  "4 x 4 tiles, odd channels": () => [convolutions(17, 70, []), sizes(17)],
+  "4 x 4 tiles, as traced": () => [convolutions(24, 16, [], true), sizes(24)],
+  "2 x 2 tiles": () => [convolutions(40, 33, pool(4)), sizes(40, 4)],
+  "two methods with the same weights": () => [convolutions(16, 32, []), sizes(16), "again"],
+  "too small to gain": () => [convolutions(16, 16, pool(8)), sizes(16, 8)],
+  "too few channels": () => [convolutions(3, 32, []), sizes(3)],
+  "group norm": () => [norms(["return torch.group_norm(x, 5, self.weight, self.bias, 1e-5, True)"], 40), sizes(3)],
+  "group norm, SiLU": () => [norms(["return torch.silu(torch.group_norm(x, 4, self.weight, self.bias, 1e-6, True)) * 2"], 68), sizes(3)],
+  "group norm, used twice": () => [norms(["x = torch.group_norm(x, 4, None, None, 1e-6, True)", "return x + torch.silu(x)"], 32), sizes(3)],
+  "group norm, three dimensions": () => [
+    norms(["x = x.view(x.shape[0], 32, -1)", "return torch.group_norm(x, 8, self.weight, self.bias, 1e-6, True).transpose(1, 2) + 1"], 32), sizes(3)],
+};
+
+async function valuesOf({ spec, weights }, x, options, method) {
+  const module = await ScriptModule.define(spec, weights, options);
+  const input = options.dtype === "bfloat16" ? await x.to("bfloat16") : x;
+  const values = Array.from(await (await module.call(method, [input])).data(), Number);
+  module.dispose();
+  return values;
+}
+
+function relativeError(actual, expected) {
+  if (actual.length !== expected.length) return NaN;
+  const largest = expected.reduce((most, value) => Math.max(most, Math.abs(value)), 1e-30);
+  return actual.reduce((worst, value, i) => Math.max(worst, Math.abs(value - expected[i])), 0) / largest;
+}
+
+async function run() {
+  for (const [name, make] of Object.entries(CASES)) {
+    const [net, shapes, method = "forward"] = make();
+    const result = { name, capability: runtimeInfo().cpuCapability, error: 0, bfloat16: 0, stockBFloat16: 0 };
+    const bits = createHash("sha256");
+    for (const shape of shapes) {
+      const x = generator.randn(shape);
+      const exact = await valuesOf(net, x, { optimize: false }, method);
+      const optimized = await valuesOf(net, x, {}, method);
+      bits.update(Float64Array.from(optimized));
+      result.error = Math.max(result.error, relativeError(optimized, exact));
+      result.bfloat16 = Math.max(result.bfloat16, relativeError(await valuesOf(net, x, { dtype: "bfloat16" }, method), exact));
+      result.stockBFloat16 = Math.max(result.stockBFloat16,
+        relativeError(await valuesOf(net, x, { dtype: "bfloat16", optimize: false }, method), exact));
+    }
+    console.log(JSON.stringify({ ...result, bits: bits.digest("hex") }));
+  }
+}
+
+run();
