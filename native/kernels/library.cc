@@ -1,21 +1,42 @@
-// torch.ops.latent_diffusion.*: what the graph passes put in the place of stock operators.
-// Registered as the addon is opened; it is opened once a process and stays.
+#include "kernels/library.h"
 
+#include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/library.h>
+
+#include <memory>
 
 #include "kernels/group_norm.h"
 #include "kernels/winograd.h"
 
-TORCH_LIBRARY(latent_diffusion, library) {
-  library.def(
-      "winograd_conv2d(Tensor input, Tensor packed, Tensor? bias, Tensor? residual, int "
-      "out_channels) -> Tensor");
-  library.def(
-      "group_norm(Tensor input, int groups, Tensor? weight, Tensor? bias, float eps, bool silu) -> "
-      "Tensor");
+namespace latent_diffusion {
+namespace {
+
+// Lives as long as LibTorch does, which is as long as the process.
+torch::Library& KeepLibrary(torch::Library::Kind kind, std::optional<c10::DispatchKey> key) {
+  return *std::make_unique<torch::Library>(kind, "latent_diffusion", key, __FILE__, __LINE__)
+              .release();
 }
 
-TORCH_LIBRARY_IMPL(latent_diffusion, CPU, library) {
-  library.impl("winograd_conv2d", latent_diffusion::WinogradConvolution);
-  library.impl("group_norm", latent_diffusion::GroupNorm);
+bool Register() {
+  if (c10::Dispatcher::singleton().findOp({"latent_diffusion::winograd_conv2d", ""})) return false;
+  torch::Library& schemas = KeepLibrary(torch::Library::DEF, std::nullopt);
+  schemas.def(
+      "winograd_conv2d(Tensor input, Tensor packed, Tensor? bias, Tensor? residual, int "
+      "out_channels) -> Tensor");
+  schemas.def(
+      "group_norm(Tensor input, int groups, Tensor? weight, Tensor? bias, float eps, bool silu) -> "
+      "Tensor");
+  torch::Library& kernels = KeepLibrary(torch::Library::IMPL, c10::DispatchKey::CPU);
+  kernels.impl("winograd_conv2d", WinogradConvolution);
+  kernels.impl("group_norm", GroupNorm);
+  return true;
 }
+
+}  // namespace
+
+bool RegisterOperators() {
+  static const bool registered = Register();
+  return registered;
+}
+
+}  // namespace latent_diffusion

@@ -7,6 +7,7 @@
 #include <string>
 #include <unordered_set>
 
+#include "kernels/library.h"
 #include "torchscript/passes/graph_tools.h"
 
 namespace latent_diffusion {
@@ -35,6 +36,7 @@ bool IsSwitchedOff(const std::string& name) {
 }  // namespace
 
 void OptimizeForCpu(const Graphs& graphs, c10::ScalarType dtype) {
+  if (!RegisterOperators()) return;
   for (const Pass& pass : kPasses) {
     if (!IsSwitchedOff(pass.name)) pass.run(graphs, dtype);
   }
