@@ -14,6 +14,7 @@ export { type ImageArray, ImagePipelineOutput, type ImagesOf, type OutputType } 
 export { type DiffusersComponents, LDMPipeline, type PipelineLoadOptions } from "./pipelines/ldm-pipeline.js";
 export { type TorchScriptComponents, type TorchScriptOptions } from "./pipelines/load-torchscript.js";
 export { type DenoisingNetwork, type LatentDecoder, type LDMComponents } from "./pipelines/pipeline-parts.js";
+export { type EventStream } from "./pipelines/stream.js";
 export { type TorchScriptConfig, type TorchScriptDecoder, type TorchScriptUNet } from "./pipelines/torchscript-parts.js";
 export { type SaveWeightsOptions } from "./pretrained/weights.js";
 export { configure, runtimeInfo, type RuntimeInfo, type RuntimeOptions } from "./runtime.js";
