@@ -1,0 +1,1 @@
+"""The recipe of the demo checkpoint: data, autoencoder, latents, denoiser, export, evaluation."""
