@@ -9,7 +9,8 @@ const ROUNDS = {
   modules: async () => { (await defineWork({ dtype: "float64" })).dispose(); },
   forwards: async () => { (await module.work.forward(matrix(), 1)).dispose(); },
   moves: async () => { await module.work.to({ dtype: module.work.dtype === "float32" ? "float64" : "float32" }); },
-  failures: async () => { await module.work.forward(Tensor.from([1]), 1).catch(() => undefined); },
+  // 256 KiB that do not fit the weight: a failed job that stayed would hold its input.
+  failures: async () => { await module.work.forward(Tensor.from(new Float32Array(3 * 21845), [3, 21845]), 1).catch(() => undefined); },
 };
 
 async function run(count) {
