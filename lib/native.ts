@@ -69,7 +69,8 @@ export interface NativeRuntimeInfo {
 
 export interface DeriveOptions {
   readonly device: string;
-  readonly dtype: DType;
+  /** What floating weights are cast to; null: each stays as it is. */
+  readonly dtype: DType | null;
   readonly optimize: boolean;
 }
 

@@ -1,5 +1,5 @@
 import { inspect } from "node:util";
-import { checkDevice, checkFloatingDType, type FloatingDType } from "./device.js";
+import { checkDevice, checkFloatingDType, type FloatingDType, isFloating } from "./device.js";
 import { AbortError, InvalidArgumentError, LatentDiffusionError, throwIfAborted } from "./errors.js";
 import {
   type CheckpointHandle, type Device, type DType, type ExecutableHandle, type ModuleHandle, type ModuleInfo, type ModuleSpec,
@@ -60,6 +60,8 @@ export class ScriptModule {
   readonly #weights: readonly Weight[] | null;
   #execution: Execution | undefined;
   #disposed = false;
+  /** Moves wait for each other, so that the one that was asked for last decides. */
+  #lastMove: Promise<unknown> = Promise.resolve();
 
   /** Not for callers: use {@link ScriptModule.load}. */
   constructor(internal: typeof INTERNAL, module: ModuleHandle, weights: readonly Weight[] | null) {
@@ -104,11 +106,18 @@ export class ScriptModule {
   }
 
   static async #start(module: ScriptModule, options: ExecutionOptions): Promise<ScriptModule> {
-    const stored = module.info.parameters.find(({ dtype }) => dtype.includes("float"))?.dtype as FloatingDType | undefined;
-    const fromFile = module.#weights === null ? stored : undefined;
-    const staged = await module.stage({ device: "cpu", dtype: fromFile ?? "float32", optimize: true, ...options });
-    staged.commit();
-    return module;
+    const own = module.info.parameters.find(({ dtype }) => isFloating(dtype))?.dtype ?? "float32";
+    // A file without a wish keeps each weight's dtype, and is known by the first one's.
+    const asStored = module.#weights === null && options.dtype === undefined;
+    try {
+      const dtype = options.dtype ?? (asStored ? own as FloatingDType : "float32");
+      const staged = await module.#derive({ device: "cpu", optimize: true, ...options, dtype }, asStored);
+      staged.commit();
+      return module;
+    } catch (error) {
+      module.dispose();
+      throw error;
+    }
   }
 
   get device(): Device {
@@ -160,14 +169,22 @@ export class ScriptModule {
    * Derive for another device or dtype, in place; on failure the old state stands.
    * @throws LatentDiffusionError `ERR_DEVICE_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`, `ERR_CONFIG_UNSUPPORTED` for a trace, `ERR_DISPOSED`
    */
-  async to(options: ExecutionOptions): Promise<this> {
-    const staged = await this.stage(options);
-    staged.commit();
-    return this;
+  to(options: ExecutionOptions): Promise<this> {
+    const move = this.#lastMove.then(async () => {
+      const staged = await this.stage(options);
+      staged.commit();
+      return this;
+    });
+    this.#lastMove = move.catch(() => undefined);
+    return move;
   }
 
   /** The first half of {@link to}, for those who must move several modules or none. */
-  async stage(options: ExecutionOptions): Promise<StagedExecution> {
+  stage(options: ExecutionOptions): Promise<StagedExecution> {
+    return this.#derive(options, false);
+  }
+
+  async #derive(options: ExecutionOptions, asStored: boolean): Promise<StagedExecution> {
     const wanted = checkOptions(options, EXECUTION_OPTIONS, "ScriptModule.to");
     if (this.#disposed) throw disposedError();
     const current = this.#execution;
@@ -178,7 +195,8 @@ export class ScriptModule {
       return { commit: () => undefined, discard: () => undefined };
     }
     this.#checkBaked(device, dtype);
-    const handle = await settle(native().moduleDerive(this.#module, this.#lowerWeights(), { device, dtype, optimize }), this.stage);
+    const target = { device, dtype: asStored ? null : dtype, optimize };
+    const handle = await settle(native().moduleDerive(this.#module, this.#lowerWeights(), target), this.stage);
     return {
       commit: () => {
         if (this.#disposed) {

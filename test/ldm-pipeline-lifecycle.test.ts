@@ -78,3 +78,19 @@ t.test("a tensor that was given is the caller's", async (t) => {
   pipe.dispose();
   t.ok(images instanceof Tensor && (await images.data()).length === 768, "it outlives the pipeline");
 });
+
+t.test("a move while pictures are decoded does not end the run", async (t) => {
+  using pipe = await LDMPipeline.fromPretrained(CHECKPOINT);
+  let move: Promise<unknown> | undefined;
+  const run = pipe.generate({ batchSize: 6, numInferenceSteps: 1, seed: 1, outputType: "tensor", onProgress: () => { move = pipe.to("float64"); } });
+  const { images } = await run;
+  await move;
+  t.strictSame(images.shape.slice(0, 2), [6, 3]);
+  t.equal(pipe.dtype, "float64");
+});
+
+t.test("of two moves at once the last one stands", async (t) => {
+  using pipe = await LDMPipeline.fromPretrained(CHECKPOINT);
+  await Promise.all([pipe.unet.to("float64"), pipe.unet.to("bfloat16"), pipe.unet.to("float32")]);
+  t.equal(pipe.unet.dtype, "float32");
+});

@@ -65,8 +65,13 @@ export async function initializeNetwork<Config, Network extends HasSpec>(
   const source = generator ?? Generator.fromSeed(randomInt(2 ** 47));
   const weights = initialWeights(network.spec, source);
   if (!generator) source.dispose();
-  const module = await ScriptModule.define(network.spec, weights, execution);
-  return { className, config, network, module, release: () => weights.forEach((tensor) => tensor.dispose()) };
+  const release = (): void => weights.forEach((tensor) => tensor.dispose());
+  try {
+    return { className, config, network, module: await ScriptModule.define(network.spec, weights, execution), release };
+  } catch (error) {
+    release();
+    throw error;
+  }
 }
 
 /** Make a network with the weights of a folder in diffusers' layout. */

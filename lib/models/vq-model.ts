@@ -107,16 +107,32 @@ export class VQModel extends NetworkModel<VQConfig> {
 
   async #decodeStages(latents: Tensor, signal: AbortSignal | undefined): Promise<Tensor> {
     let x: Tensor | undefined;
-    for (const stage of this.#network.decodeStages) {
-      const before = x;
-      try {
-        x = await this.#call(stage, before ? [before, latents] : [latents], signal);
-      } finally {
+    let given = latents;
+    try {
+      for (const stage of this.#network.decodeStages) {
+        const before = x && await this.#place(x);
+        x = before;
+        if (given !== latents) given.dispose();
+        given = await this.#place(latents, false);
+        x = await this.#call(stage, before ? [before, given] : [given], signal);
         before?.dispose();
       }
+    } catch (error) {
+      x?.dispose();
+      throw error;
+    } finally {
+      if (given !== latents) given.dispose();
     }
     if (!x) throw new LatentDiffusionError("ERR_INTERNAL", "The decoder has no stages");
     return x;
+  }
+
+  /** Bring features to where the model is now: it may be moved between two stages. */
+  async #place(x: Tensor, owned = true): Promise<Tensor> {
+    if (x.device === this.device && x.dtype === this.dtype) return x;
+    const moved = await x.to(this.device, this.dtype);
+    if (owned && moved !== x) x.dispose();
+    return this.#place(moved);
   }
 
   async #call(method: string, args: readonly Tensor[], signal: AbortSignal | undefined): Promise<Tensor> {

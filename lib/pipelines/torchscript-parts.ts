@@ -5,7 +5,7 @@ import type { Device } from "../native.js";
 import { raiseIo } from "../pretrained/atomic-file.js";
 import { decodeUtf8, isJsonObject, parseJson } from "../pretrained/json.js";
 import type { ExecutionOptions, ScriptArgument, ScriptModule, StagedExecution } from "../script-module.js";
-import { Tensor } from "../tensor.js";
+import { op, Tensor } from "../tensor.js";
 import { checkInteger, checkOptions, unexpected } from "../validate.js";
 import { checkScalingFactor, type DenoisingNetwork, type LatentDecoder } from "./pipeline-parts.js";
 
@@ -125,7 +125,8 @@ export class TorchScriptUNet extends TorchScriptPart implements DenoisingNetwork
   async forward(sample: Tensor, timestep: number, options?: { signal?: AbortSignal }): Promise<{ sample: Tensor }> {
     // The shape that broadcasts in every export, and a float: a trace made with an integer would cut 7.5 to 7.
     const local = Tensor.from(Float32Array.of(timestep), []);
-    const time = await local.to(sample.device);
+    // At once: the module may be moved while one waits.
+    const time = op("to.device", local, sample.device, local.dtype);
     try {
       return { sample: await this.run([sample, time], "UNet", options?.signal) };
     } finally {

@@ -48,10 +48,11 @@ Executor& Executor::For(const c10::Device& device) {
   // Registered after LibTorch was opened, so it runs before LibTorch's own static objects go.
   if (executors.by_device.empty()) std::atexit([] { Shutdown(); });
 #endif
-  auto* executor =
+  auto* const executor =
       new Executor(c10::Device(key.first, device.is_cpu() ? c10::DeviceIndex{-1} : key.second));
-  executors.by_device.emplace(key, executor);
+  // A thread that cannot be had throws, and leaves no executor that nobody serves.
   std::thread([executor] { executor->Run(); }).detach();
+  executors.by_device.emplace(key, executor);
   return *executor;
 }
 
@@ -75,7 +76,7 @@ void Executor::Run() {
       queue_.pop_front();
       busy_ = true;
     }
-    if (const int wanted = Threads(); wanted != threads) at::set_num_threads(threads = wanted);
+    if (const int wanted = Threads(); wanted != threads) SetOwnThreads(threads = wanted);
     Execute(std::move(job));
     {
       const std::lock_guard<std::mutex> lock(mutex_);
@@ -114,6 +115,15 @@ void Executor::Shutdown() {
     executor->queue_.clear();
     executor->changed_.wait(executor_lock, [executor = executor] { return !executor->busy_; });
   }
+}
+
+void Executor::SetOwnThreads(int count) {
+  // A thread's first parallel operator takes over the number that any thread set last. That happens
+  // once in LibTorch and once in this addon, whose copy of the inline function is its own: both are
+  // made to happen now, so that neither overrides what follows.
+  at::get_num_threads();
+  at::internal::lazy_init_num_threads();
+  at::set_num_threads(count);
 }
 
 void Executor::SetThreads(int count) {

@@ -44,6 +44,9 @@ class Executor {
   // Thread: any. Drops what is queued everywhere, and waits for what runs.
   static void Shutdown();
 
+  // Gives the calling thread so many intra-op threads, for itself alone.
+  static void SetOwnThreads(int count);
+
   // Thread: any. Intra-op threads of the CPU's executor, from its next job on.
   static void SetThreads(int count);
   static int Threads();

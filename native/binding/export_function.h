@@ -18,7 +18,9 @@ Napi::Value Guarded(const Napi::CallbackInfo& info) {
     PrepareCallingThread();
     const c10::InferenceMode inference;
     return Function(info);
-  } catch (const Napi::Error&) {
+  } catch (const Napi::Error& error) {
+    // Of Node-API itself; what this addon throws comes below.
+    if (!error.Value().Has("code")) error.Value().Set("code", "ERR_INVALID_ARGUMENT");
     throw;
   } catch (...) {
     throw ToJavaScript(info.Env(), Describe(std::current_exception()));

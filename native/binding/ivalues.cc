@@ -45,12 +45,6 @@ c10::IValue ToList(const Napi::Value& value, const c10::Type& element) {
   ThrowUnexpected(element);
 }
 
-// ScalarType arguments are ints to the interpreter; a dtype's name stands for its number.
-c10::IValue ToInteger(const Napi::Value& value) {
-  if (value.IsString()) return static_cast<int64_t>(ToDtype(value));
-  return ToInt64(value);
-}
-
 c10::IValue ToIValue(const Napi::Value& value, const c10::Type& type) {
   switch (type.kind()) {
     case c10::TypeKind::OptionalType:
@@ -68,7 +62,10 @@ c10::IValue ToIValue(const Napi::Value& value, const c10::Type& type) {
       return value.As<Napi::Number>().DoubleValue();
     case c10::TypeKind::IntType:
     case c10::TypeKind::SymIntType:
-      return ToInteger(value);
+      return ToInt64(value);
+    case c10::TypeKind::ScalarTypeType:
+      // The interpreter has ints for them; only names get in, so that none is out of range.
+      return static_cast<int64_t>(ToDtype(value));
     case c10::TypeKind::BoolType:
       return ToBool(value);
     case c10::TypeKind::StringType:
@@ -98,7 +95,7 @@ void PushArguments(const c10::FunctionSchema& schema, size_t first, const Napi::
     const auto index = static_cast<uint32_t>(i - first);
     const Napi::Value value = index < array.Length() ? array.Get(index) : array.Env().Undefined();
     if (!value.IsUndefined()) {
-      stack.push_back(ToIValue(value, *arguments[i].type()));
+      stack.push_back(ToIValue(value, *arguments[i].real_type()));
     } else if (arguments[i].default_value()) {
       stack.push_back(*arguments[i].default_value());
     } else {

@@ -26,7 +26,13 @@ struct HandleName<Executable> {
 
 namespace {
 
-ModuleSpec ToSpec(const Napi::Value& value) {
+// Far deeper than any network, far from the end of the stack; a cycle is of endless depth.
+constexpr int kDeepest = 64;
+
+ModuleSpec ToSpec(const Napi::Value& value, int depth = 0) {
+  if (depth > kDeepest) {
+    throw CodedError("ERR_INVALID_ARGUMENT", "A module's specification is nested too deeply");
+  }
   if (!value.IsObject())
     throw CodedError("ERR_INVALID_ARGUMENT", "Expected a module's specification");
   const auto object = value.As<Napi::Object>();
@@ -45,8 +51,8 @@ ModuleSpec ToSpec(const Napi::Value& value) {
   pairs("parameters", [&spec](std::string name, const Napi::Value& shape) {
     spec.parameters.emplace_back(std::move(name), ToShape(shape));
   });
-  pairs("children", [&spec](std::string name, const Napi::Value& child) {
-    spec.children.push_back({std::move(name), ToSpec(child)});
+  pairs("children", [&spec, depth](std::string name, const Napi::Value& child) {
+    spec.children.push_back({std::move(name), ToSpec(child, depth + 1)});
   });
   return spec;
 }
@@ -98,7 +104,7 @@ Napi::Value ModuleDerive(const Napi::CallbackInfo& info) {
   if (!info[2].IsObject())
     throw CodedError("ERR_INVALID_ARGUMENT", "Expected an object of options");
   const auto wanted = info[2].As<Napi::Object>();
-  const DeriveOptions options{ToDevice(wanted.Get("device")), ToDtype(wanted.Get("dtype")),
+  const DeriveOptions options{ToDevice(wanted.Get("device")), ToOptionalDtype(wanted.Get("dtype")),
                               ToBool(wanted.Get("optimize"))};
   const auto work = [source = FromHandle<ModuleSource>(info[0]),
                      weights = ToOptionalWeights(info[1]),

@@ -36,8 +36,9 @@ Napi::Value RunAsync(Napi::Env env, const c10::Device& device, Work work, Conver
       deferred.Reject(ToJavaScript(answer_env, Describe(std::current_exception())).Value());
     }
   };
+  Executor& executor = Executor::For(device);
   job.environment->Expect(env);
-  Executor::For(device).Enqueue(std::move(job));
+  executor.Enqueue(std::move(job));
   return deferred.Promise();
 }
 

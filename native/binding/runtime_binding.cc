@@ -20,7 +20,7 @@ void PrepareCallingThread() {
   thread_local const bool prepared = [] {
     // Fixes the executors' default first, which would be read as 1 afterwards.
     Executor::Threads();
-    at::set_num_threads(1);
+    Executor::SetOwnThreads(1);
     return true;
   }();
   static_cast<void>(prepared);

@@ -50,9 +50,10 @@ struct CpuKernels {
   // c [rows, panel] = a [rows, depth] times b [depth, panel]; a's rows are lda apart, c's ldc.
   void (*multiply)(const float* a, int64_t lda, const float* b, int64_t depth, float* c,
                    int64_t ldc, int64_t rows);
-  // Sums over pixels of the values and of their squares, `channels` each.
-  void (*moments[kElementTypes])(const void* in, int64_t pixels, int64_t channels, float* sums,
-                                 float* squares);
+  // The first pixel, and sums over pixels of the differences from it and of their squares,
+  // `channels` each.
+  void (*moments[kElementTypes])(const void* in, int64_t pixels, int64_t channels, float* pivots,
+                                 float* sums, float* squares);
   // Without and with SiLU after it.
   void (*scale_pixels[2][kElementTypes])(const ScaleAndShift&);
 };

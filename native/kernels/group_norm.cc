@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "kernels/cpu_kernels.h"
@@ -14,8 +15,8 @@
 namespace latent_diffusion {
 namespace {
 
-// Pixels whose moments are summed in float32; the sums of chunks are added up in double, in one
-// order on any number of threads.
+// Pixels whose moments are summed in float32, about one of them; the moments of chunks are joined
+// in double, in one order on any number of threads.
 constexpr int64_t kChunk = 64;
 
 bool IsChannelsInnermost(const at::Tensor& input) {
@@ -43,26 +44,17 @@ class Normalization {
         shift_(scale_.size()) {}
 
   void FindScales(const float* weight, const float* bias, double eps) {
-    std::vector<float> moments(static_cast<size_t>(batch_ * chunks_ * 2 * channels_));
+    moments_.resize(static_cast<size_t>(batch_ * chunks_ * 3 * channels_));
     ForChunks([&](int64_t chunk, int64_t first, int64_t count) {
-      float* const sums = moments.data() + chunk * 2 * channels_;
-      kernels_.moments[type_](input_ + first * element_size_, count, channels_, sums,
-                              sums + channels_);
+      float* const pivots = moments_.data() + chunk * 3 * channels_;
+      kernels_.moments[type_](input_ + first * element_size_, count, channels_, pivots,
+                              pivots + channels_, pivots + 2 * channels_);
     });
     const int64_t size = channels_ / groups_;
     for (int64_t image = 0; image < batch_; image++) {
       for (int64_t group = 0; group < groups_; group++) {
-        double sum = 0, square = 0;
-        for (int64_t chunk = image * chunks_; chunk < (image + 1) * chunks_; chunk++) {
-          const float* const sums = moments.data() + chunk * 2 * channels_ + group * size;
-          for (int64_t i = 0; i < size; i++) {
-            sum += sums[i];
-            square += sums[channels_ + i];
-          }
-        }
-        const auto count = static_cast<double>(size * pixels_);
-        const double mean = sum / count;
-        const double deviation = std::sqrt(std::max(0.0, square / count - mean * mean) + eps);
+        const auto [mean, variance] = Statistics(image, group);
+        const double deviation = std::sqrt(variance + eps);
         for (int64_t channel = group * size; channel < (group + 1) * size; channel++) {
           const double scale = (weight != nullptr ? weight[channel] : 1) / deviation;
           scale_[image * channels_ + channel] = static_cast<float>(scale);
@@ -84,6 +76,35 @@ class Normalization {
   }
 
  private:
+  // Calls visit(pixels, mean, sum of squares about it) for each channel of each chunk of a group.
+  template <typename Visit>
+  void ForMoments(int64_t image, int64_t group, const Visit& visit) const {
+    const int64_t size = channels_ / groups_;
+    for (int64_t chunk = 0; chunk < chunks_; chunk++) {
+      const auto count = static_cast<double>(std::min(kChunk, pixels_ - chunk * kChunk));
+      const float* const pivots =
+          moments_.data() + (image * chunks_ + chunk) * 3 * channels_ + group * size;
+      for (int64_t i = 0; i < size; i++) {
+        const double sum = pivots[channels_ + i];
+        const double about = pivots[2 * channels_ + i] - sum * sum / count;
+        visit(count, pivots[i] + sum / count, std::max(0.0, about));
+      }
+    }
+  }
+
+  // Mean, then variance about it, in double.
+  std::pair<double, double> Statistics(int64_t image, int64_t group) const {
+    const auto total = static_cast<double>(channels_ / groups_ * pixels_);
+    double sum = 0, square = 0;
+    ForMoments(image, group,
+               [&](double count, double mean, double /*about*/) { sum += count * mean; });
+    const double center = sum / total;
+    ForMoments(image, group, [&](double count, double mean, double about) {
+      square += about + count * (mean - center) * (mean - center);
+    });
+    return {center, square / total};
+  }
+
   // work(chunk, its first element, its pixels).
   template <typename Work>
   void ForChunks(const Work& work) const {
@@ -102,6 +123,8 @@ class Normalization {
   const char* const input_;
   // A factor and a summand for each channel of each image.
   std::vector<float> scale_, shift_;
+  // Pivots, sums and squares of each chunk.
+  std::vector<float> moments_;
 };
 
 }  // namespace

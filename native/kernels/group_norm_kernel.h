@@ -30,18 +30,22 @@ inline Vector Exp(Vector x) {
 
 inline Vector Silu(Vector x) { return x / (1.0F + Exp(-x)); }
 
-// Sums over pixels of values and of squares, a channel each.
+// Sums over pixels of differences from the first pixel and of their squares, a channel each: sums
+// of the values themselves would leave nothing of a variance that is small beside the mean.
 template <typename Element>
-void Moments(const void* in, int64_t pixels, int64_t channels, float* sums, float* squares) {
+void Moments(const void* in, int64_t pixels, int64_t channels, float* pivots, float* sums,
+             float* squares) {
   const auto* const x = static_cast<const Element*>(in);
   for (int64_t channel = 0; channel < channels; channel += kLanes) {
     const int64_t count = channels - channel;
+    const Vector pivot = LoadUpTo(x + channel, count);
     Vector sum{}, square{};
-    for (int64_t pixel = 0; pixel < pixels; pixel++) {
-      const Vector value = LoadUpTo(x + pixel * channels + channel, count);
+    for (int64_t pixel = 1; pixel < pixels; pixel++) {
+      const Vector value = LoadUpTo(x + pixel * channels + channel, count) - pivot;
       sum += value;
       square += value * value;
     }
+    StoreUpTo(pivots + channel, pivot, count);
     StoreUpTo(sums + channel, sum, count);
     StoreUpTo(squares + channel, square, count);
   }

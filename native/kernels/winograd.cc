@@ -167,6 +167,17 @@ class Convolution {
 at::Tensor WinogradConvolution(const at::Tensor& input, const at::Tensor& packed,
                                const std::optional<at::Tensor>& bias,
                                const std::optional<at::Tensor>& residual, int64_t out_channels) {
+  if (input.dim() == 3) {
+    const auto batch = residual ? std::optional<at::Tensor>(residual->unsqueeze(0)) : std::nullopt;
+    return WinogradConvolution(input.unsqueeze(0), packed, bias, batch, out_channels).squeeze(0);
+  }
+  // A TorchScript file may call the operator too, with any weights.
+  const CpuKernels* const kernels = FindCpuKernels();
+  TORCH_CHECK(kernels != nullptr && packed.scalar_type() == at::kFloat && packed.is_contiguous() &&
+                  packed.dim() == 4 && (packed.size(1) == 16 || packed.size(1) == 36) &&
+                  packed.size(3) == kernels->panel && out_channels > 0 &&
+                  packed.size(0) == DivideUp(out_channels, kernels->panel),
+              "Expected weights that were packed in this process for ", out_channels, " channels");
   TORCH_CHECK(input.dim() == 4 && input.size(1) == packed.size(2), "Expected an input of ",
               packed.size(2), " channels, but received one of shape ", input.sizes());
   TORCH_CHECK(input.scalar_type() == at::kFloat || input.scalar_type() == at::kBFloat16,

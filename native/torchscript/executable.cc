@@ -35,7 +35,7 @@ Executable::Executable(ModuleSource& source, const std::vector<Weight>& weights,
     function.clear_optimized_graphs();
     graphs.push_back(function.graph());
   }
-  OptimizeForCpu(graphs, options.dtype);
+  OptimizeForCpu(graphs, options.dtype.value_or(c10::ScalarType::Float));
   bytes_ = ConstantBytes(graphs);
 }
 

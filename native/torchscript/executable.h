@@ -16,7 +16,8 @@ namespace latent_diffusion {
 
 struct DeriveOptions {
   c10::Device device;
-  c10::ScalarType dtype;
+  // None: each weight in its own.
+  std::optional<c10::ScalarType> dtype;
   // False: bit for bit what eager PyTorch computes.
   bool optimize;
 };

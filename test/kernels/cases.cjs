@@ -49,6 +49,11 @@ const CASES = {
   "group norm": () => [norms(["return torch.group_norm(x, 5, self.weight, self.bias, 1e-5, True)"], 40), sizes(3)],
   "group norm, SiLU": () => [norms(["return torch.silu(torch.group_norm(x, 4, self.weight, self.bias, 1e-6, True)) * 2"], 68), sizes(3)],
   "group norm, used twice": () => [norms(["x = torch.group_norm(x, 4, None, None, 1e-6, True)", "return x + torch.silu(x)"], 32), sizes(3)],
+  // A mean far from 0 must not drown the variance.
+  "group norm, far from 0": () => [norms(["return torch.group_norm(x + 100, 4, None, None, 1e-6, True)"], 32), [[1, 3, 32, 32], [2, 3, 40, 23]]],
+  "no batch": () => [convolutions(16, 32, []), [[16, 9, 11]]],
+  "weights of another dtype": () => [network(
+    ["def forward(self, x):", "    return torch.conv2d(x.to(7), self.w.to(7), None, [1, 1], [1, 1], [1, 1], 1).to(6)"], [["w", [16, 16, 3, 3]]]), sizes(16)],
   "group norm, three dimensions": () => [
     norms(["x = x.view(x.shape[0], 32, -1)", "return torch.group_norm(x, 8, self.weight, self.bias, 1e-6, True).transpose(1, 2) + 1"], 32), sizes(3)],
 };

@@ -33,3 +33,8 @@ t.test("workers share one executor", async (t) => {
 t.test("process.exit() while a worker computes", async (t) => {
   t.match(await runProgram("workers.cjs", "exit"), { code: 7, signal: null });
 });
+
+t.test("threads belong to the executor alone, whoever else was here", { skip: process.platform !== "linux" && "counts threads in /proc" }, async (t) => {
+  // Three threads are the executor and two helpers; the event loop computes alone.
+  t.match(await runProgram("threads.cjs"), { code: 0, signal: null, output: "event loop 0 executor 2\n" });
+});

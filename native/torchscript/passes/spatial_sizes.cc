@@ -61,7 +61,7 @@ class Estimator {
     if (node.kind() == c10::aten::upsample_nearest2d) return AfterUpsampling(node, size);
     if (node.kind() == c10::aten::avg_pool2d || node.kind() == c10::aten::max_pool2d) {
       const auto kernel = ConstantInts(node.input(1));
-      if (!kernel || kernel->empty()) return size;
+      if (!kernel || kernel->empty() || kernel->front() < 1 || kernel->back() < 1) return size;
       return {std::max<int64_t>(1, size.height / kernel->front()),
               std::max<int64_t>(1, size.width / kernel->back())};
     }
@@ -76,7 +76,8 @@ class Estimator {
   static SpatialSize AfterConvolution(const ConvolutionNode& node, SpatialSize size) {
     if (node.transposed) return {size.height * node.stride[0], size.width * node.stride[1]};
     const auto weight = ConstantTensor(node.weight);
-    if (!weight || weight->dim() != 4) return size;
+    // What LibTorch will refuse is no reason to divide by nothing here.
+    if (!weight || weight->dim() != 4 || node.stride[0] < 1 || node.stride[1] < 1) return size;
     const auto after = [&](int64_t length, size_t dimension) {
       const int64_t reach =
           node.dilation[dimension] * (weight->size(static_cast<int64_t>(dimension) + 2) - 1);

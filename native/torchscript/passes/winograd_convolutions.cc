@@ -42,14 +42,16 @@ std::optional<WinogradTile> ChooseTile(int64_t in_channels, int64_t out_channels
   return std::nullopt;
 }
 
-bool IsSuitable(const ConvolutionNode& node, const at::Tensor& weight) {
+bool IsSuitable(const ConvolutionNode& node, const at::Tensor& weight, c10::ScalarType dtype) {
   const std::vector<int64_t> ones{1, 1};
   return !node.transposed && node.groups == 1 && node.stride == ones && node.padding == ones &&
-         node.dilation == ones && weight.dim() == 4 && weight.size(2) == 3 && weight.size(3) == 3;
+         node.dilation == ones && weight.scalar_type() == dtype && weight.dim() == 4 &&
+         weight.size(2) == 3 && weight.size(3) == 3;
 }
 
 // By weight: the methods of a module may share it.
-std::unordered_map<const c10::TensorImpl*, Layer> FindLayers(const Graphs& graphs) {
+std::unordered_map<const c10::TensorImpl*, Layer> FindLayers(const Graphs& graphs,
+                                                             c10::ScalarType dtype) {
   std::unordered_map<const c10::TensorImpl*, Layer> layers;
   for (const auto& graph : graphs) {
     const SpatialSizes sizes = EstimateSpatialSizes(*graph, kExpectedInput);
@@ -58,7 +60,7 @@ std::unordered_map<const c10::TensorImpl*, Layer> FindLayers(const Graphs& graph
       if (!convolution) return;
       const auto weight = ConstantTensor(convolution->weight);
       const auto size = sizes.find(convolution->input);
-      if (!weight || size == sizes.end() || !IsSuitable(*convolution, *weight)) return;
+      if (!weight || size == sizes.end() || !IsSuitable(*convolution, *weight, dtype)) return;
       Layer& layer = layers[weight->unsafeGetTensorImpl()];
       layer.weight = *weight;
       layer.uses.push_back({graph, node, size->second.height * size->second.width});
@@ -91,7 +93,7 @@ void UseWinograd(const Graphs& graphs, c10::ScalarType dtype) {
   // In bfloat16 the kernel computes in float32, which beats all but a CPU that multiplies matrices
   // of bfloat16.
   if (dtype != at::kFloat && (dtype != at::kBFloat16 || at::cpu::init_amx())) return;
-  auto layers = FindLayers(graphs);
+  auto layers = FindLayers(graphs, dtype);
   // One after the other, each plain weight gone before the next is packed.
   while (!layers.empty()) {
     const Layer layer = std::move(layers.extract(layers.begin()).mapped());
