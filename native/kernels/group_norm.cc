@@ -94,7 +94,8 @@ class Normalization {
 
   // Mean, then variance about it, in double.
   std::pair<double, double> Statistics(int64_t image, int64_t group) const {
-    const auto total = static_cast<double>(channels_ / groups_ * pixels_);
+    const int64_t values = channels_ / groups_ * pixels_;
+    const auto total = static_cast<double>(values);
     double sum = 0, square = 0;
     ForMoments(image, group,
                [&](double count, double mean, double /*about*/) { sum += count * mean; });
