@@ -74,6 +74,15 @@ export interface DeriveOptions {
   readonly optimize: boolean;
 }
 
+/** All calls of one operator whose first tensor has one shape. */
+export interface OperatorTime {
+  /** `"aten::silu [1, 224, 64, 64]"` */
+  readonly name: string;
+  readonly calls: number;
+  /** Without the operators that it called. */
+  readonly milliseconds: number;
+}
+
 /**
  * The addon's exports, one to one; `test/native.test.ts` holds this list against the binary.
  * Synchronous ones run on the caller's thread with one intra-op thread; promises are settled by the device's executor.
@@ -82,6 +91,8 @@ export interface Addon {
   runtimeInfo(): NativeRuntimeInfo;
   /** Threads of the CPU executor; takes effect with its next job. */
   setThreads(count: number): void;
+  /** Start counting operators' own times (true), or stop and return them, the largest first (false). */
+  profileOperators(start: boolean): readonly OperatorTime[] | undefined;
   /** Cancel what is queued and wait for what runs; called as the process exits. */
   shutdown(): void;
   dispose(handle: Handle<string>): void;

@@ -13,6 +13,7 @@
 #include "binding/exports.h"
 #include "binding/handle.h"
 #include "binding/values.h"
+#include "torchscript/operator_profile.h"
 
 namespace latent_diffusion {
 
@@ -63,6 +64,23 @@ Napi::Value SetThreads(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+Napi::Value ProfileOperators(const Napi::CallbackInfo& info) {
+  if (ToBool(info[0])) {
+    StartOperatorProfile();
+    return info.Env().Undefined();
+  }
+  const auto times = StopOperatorProfile();
+  auto result = Napi::Array::New(info.Env(), times.size());
+  for (uint32_t i = 0; i < times.size(); i++) {
+    auto entry = Napi::Object::New(info.Env());
+    entry.Set("name", times[i].name);
+    entry.Set("calls", static_cast<double>(times[i].calls));
+    entry.Set("milliseconds", times[i].milliseconds);
+    result.Set(i, entry);
+  }
+  return result;
+}
+
 Napi::Value Shutdown(const Napi::CallbackInfo& info) {
   Executor::Shutdown();
   return info.Env().Undefined();
@@ -88,6 +106,7 @@ void ExportRuntime(Napi::Env env, Napi::Object exports) {
   KeepLoaded();
   ExportFunction<RuntimeInfo>(env, exports, "runtimeInfo");
   ExportFunction<SetThreads>(env, exports, "setThreads");
+  ExportFunction<ProfileOperators>(env, exports, "profileOperators");
   ExportFunction<Shutdown>(env, exports, "shutdown");
   ExportFunction<Dispose>(env, exports, "dispose");
   ExportFunction<FlagCreate>(env, exports, "flagCreate");
