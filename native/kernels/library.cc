@@ -5,6 +5,7 @@
 
 #include <memory>
 
+#include "kernels/amx_convolution.h"
 #include "kernels/group_norm.h"
 #include "kernels/winograd.h"
 
@@ -26,9 +27,17 @@ bool Register() {
   schemas.def(
       "group_norm(Tensor input, int groups, Tensor? weight, Tensor? bias, float eps, bool silu) -> "
       "Tensor");
+  schemas.def(
+      "amx_conv2d(Tensor input, Tensor packed, Tensor? bias, Tensor? residual, int out_channels, "
+      "int stride) -> Tensor");
+  schemas.def(
+      "amx_linear(Tensor input, Tensor packed, Tensor? bias, Tensor? residual, int out_channels) "
+      "-> Tensor");
   torch::Library& kernels = KeepLibrary(torch::Library::IMPL, c10::DispatchKey::CPU);
   kernels.impl("winograd_conv2d", WinogradConvolution);
   kernels.impl("group_norm", GroupNorm);
+  kernels.impl("amx_conv2d", AmxConvolution);
+  kernels.impl("amx_linear", AmxLinear);
   return true;
 }
 

@@ -1,12 +1,17 @@
 #define LATENT_DIFFUSION_VECTOR_BYTES 64
 #define LATENT_DIFFUSION_VECTOR_REGISTERS 32
-#include "kernels/amx_kernels.h"
-#include "kernels/vector.h"
+#include "kernels/amx_tiles_kernel.h"
 
 namespace latent_diffusion {
 namespace {
 
-constexpr AmxKernels kKernels = {};
+constexpr AmxKernels kKernels = {
+    {SplitPixelsOf<float>, SplitPixelsOf<BFloat16>},
+    BeginTiles,
+    EndTiles,
+    {MultiplyTilesOf<true>, MultiplyTilesOf<false>},
+    {StoreSumsOf<float>, StoreSumsOf<BFloat16>},
+};
 
 }  // namespace
 }  // namespace latent_diffusion

@@ -19,6 +19,8 @@ struct Pass {
 };
 
 constexpr Pass kPasses[] = {
+    // Whatever AMX takes, the passes after it no longer find.
+    {"amx", UseAmx},
     {"winograd", UseWinograd},
     {"group-norm", FuseGroupNorms},
 };

@@ -22,6 +22,9 @@ void OptimizeForCpu(const Graphs& graphs, c10::ScalarType dtype);
 // Bytes of the tensors that graphs hold as constants, each counted once.
 int64_t ConstantBytes(const Graphs& graphs);
 
+// amx_products.cc: convolutions and linear layers in tiles of bfloat16, where the CPU has them.
+void UseAmx(const Graphs& graphs, c10::ScalarType dtype);
+
 // winograd_convolutions.cc: 3 x 3 convolutions of stride 1 by minimal filtering, where the table
 // says that it pays.
 void UseWinograd(const Graphs& graphs, c10::ScalarType dtype);

@@ -1,0 +1,313 @@
+#include "kernels/amx_convolution.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <vector>
+
+#include "kernels/amx_kernels.h"
+#include "kernels/scratch.h"
+
+namespace latent_diffusion {
+namespace {
+
+thread_local Scratch plane_scratch;
+thread_local Scratch sum_scratch;
+
+int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// A block of pixels and a panel of weights should both stay in a core's second cache.
+constexpr int64_t kBandBytes = 1 << 20;
+constexpr int64_t kPanelBytes = 640 << 10;
+// Fewer positions would meet each weight too seldom.
+constexpr int64_t kLeastPositions = 256;
+
+struct Geometry {
+  int64_t batch, channels, height, width, out_channels, out_height, out_width, taps, stride;
+};
+
+// One call. The images of a batch stand below each other in one tall picture with a row of zeros
+// above each, and a column of zeros before each row, which also ends the row before: so a tap is a
+// fixed distance, in whatever row, and the right matrix's row for a position is the same for all
+// blocks of 16 positions. Positions in the column of zeros have sums like all others, which nobody
+// stores.
+class Convolution {
+ public:
+  Convolution(const Geometry& geometry, const at::Tensor& input, const at::Tensor& packed)
+      : kernels_(*FindAmxKernels()),
+        g_(geometry),
+        type_(input.scalar_type() == at::kBFloat16 ? kBFloat16 : kFloat32),
+        element_size_(static_cast<int64_t>(input.element_size())),
+        parts_(packed.size(3)),
+        kernel_(g_.taps == 9 ? 3 : 1),
+        padding_(kernel_ / 2),
+        pitch_(g_.width + padding_),
+        period_(DivideUp(g_.height + padding_, g_.stride) * g_.stride),
+        rows_(g_.batch * period_ / g_.stride),
+        blocks_(packed.size(1)),
+        panels_(packed.size(0)),
+        input_(static_cast<const char*>(input.const_data_ptr())),
+        packed_(reinterpret_cast<const uint16_t*>(packed.const_data_ptr<at::BFloat16>())) {
+    for (int64_t tap = 0; tap < g_.taps; tap++)
+      taps_[tap] = (tap / kernel_ * pitch_ + tap % kernel_) * kTileDepth;
+  }
+
+  void SetBias(const at::Tensor& bias) {
+    // Padded, so that the kernel may read whole panels.
+    const int64_t count = bias.dim() == 2 ? g_.batch : 1;
+    bias_.assign(static_cast<size_t>(count * panels_ * kAmxPanel), 0.0F);
+    bias_stride_ = bias.dim() == 2 ? panels_ * kAmxPanel : 0;
+    for (int64_t i = 0; i < count; i++) {
+      std::copy_n(bias.const_data_ptr<float>() + i * g_.out_channels, g_.out_channels,
+                  bias_.data() + i * bias_stride_);
+    }
+  }
+  void SetResidual(const at::Tensor& residual) {
+    residual_ = static_cast<const char*>(residual.const_data_ptr());
+  }
+
+  void Run(char* output) {
+    output_ = output;
+    const int64_t threads = at::get_num_threads();
+    if (BandBytes(rows_) <= kBandBytes) return RunTogether();
+    const int64_t fit = std::max(kBandBytes / RowBytes(), DivideUp(kLeastPositions, pitch_));
+    const int64_t bands = DivideUp(DivideUp(rows_, fit), threads) * threads;
+    at::parallel_for(0, bands, 1, [&](int64_t begin, int64_t end) {
+      kernels_.begin_tiles();
+      for (int64_t i = begin; i < end; i++) RunBand(rows_ * i / bands, rows_ * (i + 1) / bands);
+      kernels_.end_tiles();
+    });
+  }
+
+ private:
+  // Consecutive rows of results, and the planes of pixels that they are made of.
+  struct Band {
+    int64_t first, rows;
+    uint16_t* planes;
+    int64_t block_stride;
+  };
+
+  int64_t RowBytes() const {
+    return pitch_ * g_.stride * blocks_ * parts_ * kTileDepth * static_cast<int64_t>(sizeof(uint16_t));
+  }
+  int64_t BandBytes(int64_t rows) const { return rows * RowBytes(); }
+
+  int64_t InputRows(int64_t rows) const { return (rows - 1) * g_.stride + kernel_; }
+
+  Band MakeBand(int64_t first, int64_t rows) const {
+    const int64_t sums = DivideUp(rows * pitch_, kTileRows) * kTileRows;
+    // The last row ends with a column of zeros too; sums beyond it read on.
+    const int64_t positions =
+        std::max(InputRows(rows) * pitch_ + padding_,
+                 (sums - 1) * g_.stride + (kernel_ - 1) * (pitch_ + 1) + 1);
+    const int64_t block_stride = positions * kTileDepth;
+    const int64_t values = parts_ * blocks_ * block_stride;
+    float* const memory = plane_scratch.Floats(static_cast<size_t>(DivideUp(values, 2)));
+    return {first, rows, reinterpret_cast<uint16_t*>(memory), block_stride};
+  }
+
+  void RunBand(int64_t begin, int64_t end) const {
+    if (begin == end) return;
+    const Band band = MakeBand(begin, end - begin);
+    FillRows(band, 0, InputRows(band.rows));
+    for (int64_t panel = 0; panel < panels_; panel++) RunPanel(band, panel);
+  }
+
+  // Few pixels: the threads share the weights, which are what must come from memory.
+  void RunTogether() const {
+    const Band band = MakeBand(0, rows_);
+    at::parallel_for(0, InputRows(rows_), 4, [&](int64_t begin, int64_t end) {
+      FillRows(band, begin, end);
+    });
+    at::parallel_for(0, panels_, 1, [&](int64_t begin, int64_t end) {
+      kernels_.begin_tiles();
+      for (int64_t panel = begin; panel < end; panel++) RunPanel(band, panel);
+      kernels_.end_tiles();
+    });
+  }
+
+  // Rows of the planes, from the picture's rows or of zeros.
+  void FillRows(const Band& band, int64_t begin, int64_t end) const {
+    // Without zeros between them, all rows are one.
+    if (padding_ == 0) {
+      const int64_t first = band.first + begin;
+      return Split(band, begin, (end - begin) * g_.width, first * g_.width);
+    }
+    for (int64_t row = begin; row < end; row++) {
+      const int64_t place = band.first * g_.stride + row - padding_;
+      const int64_t y = place < 0 ? g_.height : place % period_;
+      const bool zeros = y >= g_.height || place / period_ >= g_.batch;
+      for (int64_t plane = 0; plane < parts_ * blocks_; plane++) {
+        uint16_t* const start =
+            band.planes + plane * band.block_stride + row * pitch_ * kTileDepth;
+        Zero(start, zeros ? pitch_ : padding_);
+        if (row == InputRows(band.rows) - 1) Zero(start + pitch_ * kTileDepth, padding_);
+      }
+      if (!zeros) Split(band, row, g_.width, (place / period_ * g_.height + y) * g_.width);
+    }
+  }
+
+  // Pixels side by side, from number `first`, into a row of the planes.
+  void Split(const Band& band, int64_t row, int64_t pixels, int64_t first) const {
+    uint16_t* const high = band.planes + (row * pitch_ + padding_) * kTileDepth;
+    kernels_.split_pixels[type_]({input_ + first * g_.channels * element_size_, pixels,
+                                  g_.channels, nullptr, nullptr, false, high,
+                                  high + blocks_ * band.block_stride, band.block_stride});
+  }
+
+  static void Zero(uint16_t* values, int64_t positions) {
+    std::memset(values, 0, static_cast<size_t>(positions * kTileDepth) * sizeof(uint16_t));
+  }
+
+  void RunPanel(const Band& band, int64_t panel) const {
+    const int64_t positions = band.rows * pitch_;
+    const int64_t block_values = g_.taps * parts_ * kTileDepth * kAmxPanel;
+    const int64_t at_once = std::max<int64_t>(
+        1, kPanelBytes / static_cast<int64_t>(sizeof(uint16_t)) / block_values);
+    // Sums that are complete at once take turns in one place.
+    const bool at_last = at_once >= blocks_;
+    const int64_t kept = at_last ? kAmxRows : DivideUp(positions, kAmxRows) * kAmxRows;
+    float* const sums = sum_scratch.Floats(static_cast<size_t>(kept * kAmxPanel));
+    MultiplyTiles work{};
+    work.low = blocks_ * band.block_stride;
+    work.block_stride = band.block_stride;
+    work.row_stride = g_.stride * kTileDepth;
+    work.taps = taps_.data();
+    work.tap_count = g_.taps;
+    for (int64_t block = 0; block < blocks_; block += at_once) {
+      work.blocks = std::min(at_once, blocks_ - block);
+      work.right = packed_ + (panel * blocks_ + block) * block_values;
+      work.accumulate = block > 0;
+      for (int64_t position = 0; position < positions; position += kAmxRows) {
+        work.left = band.planes + block * band.block_stride + position * work.row_stride;
+        work.sums = at_last ? sums : sums + position * kAmxPanel;
+        work.one_tile = positions - position <= kTileRows;
+        kernels_.multiply[type_](work);
+        if (block + work.blocks < blocks_) continue;
+        Store(band, panel, position, std::min(position + kAmxRows, positions), work.sums);
+      }
+    }
+  }
+
+  // Sums of positions [begin, end), row by row, without those that belong to no pixel.
+  void Store(const Band& band, int64_t panel, int64_t begin, int64_t end,
+             const float* sums) const {
+    const int64_t per_image = period_ / g_.stride;
+    const int64_t column = panel * kAmxPanel;
+    for (int64_t next = 0; begin < end; sums += (next - begin) * kAmxPanel, begin = next) {
+      const int64_t row = band.first + begin / pitch_;
+      const int64_t x = begin % pitch_;
+      next = std::min(end, begin - x + pitch_);
+      const int64_t image = row / per_image;
+      const int64_t y = row % per_image;
+      if (x >= g_.out_width || y >= g_.out_height) continue;
+      const int64_t pixel = (image * g_.out_height + y) * g_.out_width + x;
+      const int64_t offset = (pixel * g_.out_channels + column) * element_size_;
+      kernels_.store_sums[type_](
+          {sums, std::min(next - begin, g_.out_width - x),
+           std::min(kAmxPanel, g_.out_channels - column), g_.out_channels,
+           bias_.empty() ? nullptr : bias_.data() + image * bias_stride_ + column,
+           residual_ != nullptr ? residual_ + offset : nullptr, output_ + offset});
+    }
+  }
+
+  const AmxKernels& kernels_;
+  const Geometry g_;
+  const ElementType type_;
+  const int64_t element_size_, parts_, kernel_, padding_;
+  // Positions from a row to the next; rows from an image to the next; rows of results.
+  const int64_t pitch_, period_, rows_;
+  const int64_t blocks_, panels_;
+  const char* const input_;
+  const uint16_t* const packed_;
+  std::array<int64_t, 9> taps_{};
+  std::vector<float> bias_;
+  int64_t bias_stride_ = 0;
+  const char* residual_ = nullptr;
+  char* output_ = nullptr;
+};
+
+// A TorchScript file may call the operators too, with any weights.
+void CheckPacked(const at::Tensor& input, int64_t channels, const at::Tensor& packed,
+                 int64_t out_channels) {
+  const int64_t parts = input.scalar_type() == at::kFloat ? 2 : 1;
+  TORCH_CHECK(input.scalar_type() == at::kFloat || input.scalar_type() == at::kBFloat16,
+              "Expected an input in float32 or bfloat16, but received ", input.scalar_type());
+  TORCH_CHECK(FindAmxKernels() != nullptr && packed.scalar_type() == at::kBFloat16 &&
+                  packed.is_contiguous() && packed.dim() == 6 && packed.size(3) == parts &&
+                  (packed.size(2) == 9 || packed.size(2) == 1) && packed.size(4) == kTileDepth &&
+                  packed.size(5) == kAmxPanel && out_channels > 0 &&
+                  packed.size(0) == DivideUp(out_channels, kAmxPanel),
+              "Expected weights that were packed in this process for ", input.scalar_type(),
+              " and ", out_channels, " channels");
+  TORCH_CHECK(DivideUp(channels, kTileDepth) == packed.size(1), "Expected an input of about ",
+              packed.size(1) * kTileDepth, " channels, but received ", channels);
+}
+
+at::Tensor Run(const Geometry& geometry, const at::Tensor& x, const at::Tensor& packed,
+               const std::optional<at::Tensor>& bias, const std::optional<at::Tensor>& residual,
+               at::Tensor output) {
+  if (output.numel() == 0) return output;
+  Convolution convolution(geometry, x, packed);
+  if (bias && bias->defined()) {
+    const at::Tensor offsets = bias->to(at::kFloat).contiguous();
+    TORCH_CHECK(offsets.size(-1) == geometry.out_channels &&
+                    (offsets.dim() == 1 || offsets.size(0) == geometry.batch),
+                "Expected a bias for ", geometry.out_channels,
+                " channels, but received one of shape ", bias->sizes());
+    convolution.SetBias(offsets);
+  }
+  at::Tensor added;
+  if (residual && residual->defined()) {
+    TORCH_CHECK(residual->sizes() == output.sizes(), "Expected to add a tensor of shape ",
+                output.sizes(), ", but received one of shape ", residual->sizes());
+    added = residual->to(x.scalar_type()).contiguous(output.suggest_memory_format());
+    convolution.SetResidual(added);
+  }
+  convolution.Run(static_cast<char*>(output.mutable_data_ptr()));
+  return output;
+}
+
+}  // namespace
+
+at::Tensor AmxConvolution(const at::Tensor& input, const at::Tensor& packed,
+                          const std::optional<at::Tensor>& bias,
+                          const std::optional<at::Tensor>& residual, int64_t out_channels,
+                          int64_t stride) {
+  if (input.dim() == 3) {
+    const auto batch = residual ? std::optional<at::Tensor>(residual->unsqueeze(0)) : std::nullopt;
+    return AmxConvolution(input.unsqueeze(0), packed, bias, batch, out_channels, stride).squeeze(0);
+  }
+  TORCH_CHECK(input.dim() == 4, "Expected an input of 4 dimensions, but received ", input.sizes());
+  CheckPacked(input, input.size(1), packed, out_channels);
+  TORCH_CHECK(stride == 1 || (stride == 2 && packed.size(2) == 9),
+              "Expected a stride of 1, or of 2 with 3 x 3, but received ", stride);
+  const at::Tensor x = input.contiguous(c10::MemoryFormat::ChannelsLast);
+  const int64_t height = DivideUp(x.size(2), stride), width = DivideUp(x.size(3), stride);
+  at::Tensor output = at::empty({x.size(0), out_channels, height, width},
+                                x.options().memory_format(c10::MemoryFormat::ChannelsLast));
+  return Run({x.size(0), x.size(1), x.size(2), x.size(3), out_channels, height, width,
+              packed.size(2), stride},
+             x, packed, bias, residual, std::move(output));
+}
+
+at::Tensor AmxLinear(const at::Tensor& input, const at::Tensor& packed,
+                     const std::optional<at::Tensor>& bias,
+                     const std::optional<at::Tensor>& residual, int64_t out_channels) {
+  TORCH_CHECK(input.dim() > 0, "Expected an input of at least 1 dimension");
+  CheckPacked(input, input.size(-1), packed, out_channels);
+  TORCH_CHECK(packed.size(2) == 1, "Expected a linear layer's weights");
+  const at::Tensor x = input.contiguous();
+  std::vector<int64_t> shape = x.sizes().vec();
+  shape.back() = out_channels;
+  at::Tensor output = at::empty(shape, x.options());
+  const int64_t rows = x.size(-1) == 0 ? 0 : x.numel() / x.size(-1);
+  // A column of pixels.
+  return Run({1, x.size(-1), rows, 1, out_channels, rows, 1, 1, 1}, x, packed, bias, residual,
+             std::move(output));
+}
+
+}  // namespace latent_diffusion

@@ -1,0 +1,29 @@
+// Convolutions of 3 x 3 (padding 1, stride 1 or 2) and 1 x 1, and linear layers, by AMX.
+// Thread: any; uses LibTorch's intra-op threads.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <optional>
+
+namespace latent_diffusion {
+
+// Packs a weight, [out, in, 3, 3], [out, in, 1, 1] or [out, in], for AMX: bfloat16 [panels, blocks
+// of channels, taps, parts, 32 in, 32 out]. Of float32 there are two parts, the rest of rounding and
+// the rounded value; of other dtypes one.
+at::Tensor PackAmx(const at::Tensor& weight);
+
+// `input` float32 (two parts) or bfloat16 (one) [batch, in, height, width]; `bias` [out] or [batch,
+// out]; `residual`, of the result's shape, is added. Returns `input`'s dtype [batch, out, height /
+// stride, width / stride], rounded up, channels_last.
+at::Tensor AmxConvolution(const at::Tensor& input, const at::Tensor& packed,
+                          const std::optional<at::Tensor>& bias,
+                          const std::optional<at::Tensor>& residual, int64_t out_channels,
+                          int64_t stride);
+
+// `input` [..., in]; returns [..., out].
+at::Tensor AmxLinear(const at::Tensor& input, const at::Tensor& packed,
+                     const std::optional<at::Tensor>& bias,
+                     const std::optional<at::Tensor>& residual, int64_t out_channels);
+
+}  // namespace latent_diffusion

@@ -1,0 +1,60 @@
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+
+#include "kernels/amx_convolution.h"
+#include "kernels/amx_kernels.h"
+
+namespace latent_diffusion {
+namespace {
+
+// Where input channel `depth` and output channel `column` of a panel's block lie: in two tiles of 16
+// columns, whose rows hold pairs of input channels.
+int64_t Place(int64_t depth, int64_t column) {
+  return (column / kTileRows * kTileRows + depth / 2) * kTileDepth + column % kTileRows * 2 +
+         depth % 2;
+}
+
+}  // namespace
+
+at::Tensor PackAmx(const at::Tensor& weight) {
+  const bool split = weight.scalar_type() == at::kFloat;
+  const at::Tensor plain = weight.to(at::kFloat).contiguous();
+  const auto* const values = plain.const_data_ptr<float>();
+  const int64_t out_channels = plain.size(0);
+  const int64_t channels = plain.size(1);
+  const int64_t taps = plain.dim() == 4 ? plain.size(2) * plain.size(3) : 1;
+  const int64_t panels = (out_channels + kAmxPanel - 1) / kAmxPanel;
+  const int64_t blocks = (channels + kTileDepth - 1) / kTileDepth;
+  const int64_t parts = split ? 2 : 1;
+  constexpr int64_t kPartValues = kTileDepth * kAmxPanel;
+  at::Tensor packed = at::empty({panels, blocks, taps, parts, kTileDepth, kAmxPanel},
+                                plain.options().dtype(at::kBFloat16));
+  auto* const data = packed.mutable_data_ptr<at::BFloat16>();
+  at::parallel_for(0, panels, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t panel = begin; panel < end; panel++) {
+      for (int64_t block = 0; block < blocks; block++) {
+        const int64_t columns = std::min(kAmxPanel, out_channels - panel * kAmxPanel);
+        const int64_t depth = std::min(kTileDepth, channels - block * kTileDepth);
+        at::BFloat16* const out = data + (panel * blocks + block) * taps * parts * kPartValues;
+        std::fill_n(out, taps * parts * kPartValues, at::BFloat16(0));
+        for (int64_t n = 0; n < columns; n++) {
+          for (int64_t k = 0; k < depth; k++) {
+            const float* const from =
+                values + ((panel * kAmxPanel + n) * channels + block * kTileDepth + k) * taps;
+            for (int64_t tap = 0; tap < taps; tap++) {
+              const at::BFloat16 high(from[tap]);
+              at::BFloat16* const part = out + tap * parts * kPartValues + Place(k, n);
+              if (split) part[0] = at::BFloat16(from[tap] - static_cast<float>(high));
+              part[(parts - 1) * kPartValues] = high;
+            }
+          }
+        }
+      }
+    }
+  });
+  return packed;
+}
+
+}  // namespace latent_diffusion

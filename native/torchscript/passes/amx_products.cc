@@ -1,0 +1,95 @@
+#include <torch/csrc/jit/ir/ir.h>
+
+#include <unordered_map>
+
+#include "kernels/amx_convolution.h"
+#include "kernels/amx_kernels.h"
+#include "torchscript/passes/convolution_node.h"
+#include "torchscript/passes/graph_tools.h"
+#include "torchscript/passes/passes.h"
+
+namespace latent_diffusion {
+namespace {
+
+using torch::jit::Node;
+using torch::jit::Value;
+
+struct Use {
+  std::shared_ptr<torch::jit::Graph> graph;
+  Node* node;
+};
+
+// Empty if AMX has no kernel for it.
+std::optional<int64_t> SuitableStride(const ConvolutionNode& node, const at::Tensor& weight) {
+  if (weight.dim() != 4 || node.transposed || node.groups != 1 ||
+      node.dilation != std::vector<int64_t>{1, 1} || node.stride[0] != node.stride[1] ||
+      weight.size(2) != weight.size(3))
+    return std::nullopt;
+  const int64_t kernel = weight.size(2), stride = node.stride[0];
+  const bool padded = node.padding == std::vector<int64_t>{kernel / 2, kernel / 2};
+  const bool suits = padded && (kernel == 3 ? stride == 1 || stride == 2 : kernel == 1 && stride == 1);
+  return suits ? std::optional(stride) : std::nullopt;
+}
+
+// The weight of a convolution or linear layer that AMX has a kernel for.
+std::optional<at::Tensor> FindWeight(const Node& node, c10::ScalarType dtype) {
+  std::optional<at::Tensor> weight;
+  if (const auto convolution = ReadConvolution(node)) {
+    weight = ConstantTensor(convolution->weight);
+    if (!weight || !SuitableStride(*convolution, *weight)) return std::nullopt;
+  } else if (node.kind() == c10::aten::linear) {
+    weight = ConstantTensor(node.namedInput("weight"));
+    if (!weight || weight->dim() != 2) return std::nullopt;
+  }
+  if (!weight || weight->scalar_type() != dtype || weight->numel() == 0) return std::nullopt;
+  return weight;
+}
+
+// By weight: the methods of a module may share it.
+std::unordered_map<const c10::TensorImpl*, std::vector<Use>> FindLayers(const Graphs& graphs,
+                                                                        c10::ScalarType dtype) {
+  std::unordered_map<const c10::TensorImpl*, std::vector<Use>> layers;
+  for (const auto& graph : graphs) {
+    VisitNodes(graph->block(), [&](Node* node) {
+      if (const auto weight = FindWeight(*node, dtype))
+        layers[weight->unsafeGetTensorImpl()].push_back({graph, node});
+    });
+  }
+  return layers;
+}
+
+void Replace(const Use& use, const at::Tensor& weight, const at::Tensor& packed) {
+  static const c10::Symbol conv2d = c10::Symbol::fromQualString("latent_diffusion::amx_conv2d");
+  static const c10::Symbol linear = c10::Symbol::fromQualString("latent_diffusion::amx_linear");
+  Node* const node = use.node;
+  const auto convolution = ReadConvolution(*node);
+  const torch::jit::WithInsertPoint at_node(node);
+  Value* const plain = node->namedInput("weight");
+  std::vector<Value*> inputs{node->namedInput("input"), use.graph->insertConstant(packed),
+                             node->namedInput("bias"), use.graph->insertConstant(c10::IValue()),
+                             use.graph->insertConstant(weight.size(0))};
+  if (convolution)
+    inputs.push_back(use.graph->insertConstant(*SuitableStride(*convolution, weight)));
+  Node* const replacement =
+      use.graph->create(convolution ? conv2d : linear, inputs, /*num_outputs=*/1);
+  use.graph->insertNode(replacement);
+  node->output()->replaceAllUsesWith(replacement->output());
+  node->destroy();
+  DropUnusedConstant(plain);
+}
+
+}  // namespace
+
+void UseAmx(const Graphs& graphs, c10::ScalarType dtype) {
+  if (FindAmxKernels() == nullptr || (dtype != at::kFloat && dtype != at::kBFloat16)) return;
+  auto layers = FindLayers(graphs, dtype);
+  // One after the other, each plain weight gone before the next is packed.
+  while (!layers.empty()) {
+    const std::vector<Use> uses = std::move(layers.extract(layers.begin()).mapped());
+    const at::Tensor weight = *FindWeight(*uses.front().node, dtype);
+    const at::Tensor packed = PackAmx(weight);
+    for (const Use& use : uses) Replace(use, weight, packed);
+  }
+}
+
+}  // namespace latent_diffusion
