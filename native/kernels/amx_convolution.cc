@@ -185,6 +185,7 @@ class Convolution {
         work.left = band.planes + block * band.block_stride + position * work.row_stride;
         work.sums = at_last ? sums : sums + position * kAmxPanel;
         work.one_tile = positions - position <= kTileRows;
+        work.first_use = position == 0;
         kernels_.multiply[type_](work);
         if (block + work.blocks < blocks_) continue;
         Store(band, panel, position, std::min(position + kAmxRows, positions), work.sums);

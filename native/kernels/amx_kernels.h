@@ -41,7 +41,9 @@ struct MultiplyTiles {
   int64_t tap_count, blocks;
   const uint16_t* right;  // packed as amx_pack.cc says
   float* sums;            // kAmxPanel apart
-  bool accumulate, one_tile;
+  // Whether sums are added to; whether there is only one tile of rows; whether the weights still
+  // have to come from memory.
+  bool accumulate, one_tile, first_use;
 };
 
 // Rows of sums to pixels side by side: out = sums + bias + residual.
