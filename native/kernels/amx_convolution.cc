@@ -1,6 +1,7 @@
 #include "kernels/amx_convolution.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/ops/add.h>
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
@@ -8,6 +9,7 @@
 #include <cstring>
 #include <vector>
 
+#include "kernels/addends.h"
 #include "kernels/amx_kernels.h"
 #include "kernels/scratch.h"
 
@@ -67,6 +69,13 @@ class Convolution {
   }
   void SetResidual(const at::Tensor& residual) {
     residual_ = static_cast<const char*>(residual.const_data_ptr());
+  }
+
+  // Factors, then summands, for each image's channels, and SiLU after them.
+  void SetNorm(const at::Tensor& norm, bool silu) {
+    scale_ = norm.const_data_ptr<float>();
+    shift_ = scale_ + g_.batch * g_.channels;
+    silu_ = silu;
   }
 
   void Run(char* output) {
@@ -131,31 +140,32 @@ class Convolution {
 
   // Rows of the planes, from the picture's rows or of zeros.
   void FillRows(const Band& band, int64_t begin, int64_t end) const {
-    // Without zeros between them, all rows are one.
-    if (padding_ == 0) {
+    // Without zeros between them and norms of their own, all rows are one.
+    if (padding_ == 0 && scale_ == nullptr) {
       const int64_t first = band.first + begin;
-      return Split(band, begin, (end - begin) * g_.width, first * g_.width);
+      return Split(band, begin, (end - begin) * g_.width, first * g_.width, 0);
     }
     for (int64_t row = begin; row < end; row++) {
       const int64_t place = band.first * g_.stride + row - padding_;
+      const int64_t image = place < 0 ? g_.batch : place / period_;
       const int64_t y = place < 0 ? g_.height : place % period_;
-      const bool zeros = y >= g_.height || place / period_ >= g_.batch;
-      for (int64_t plane = 0; plane < parts_ * blocks_; plane++) {
-        uint16_t* const start =
-            band.planes + plane * band.block_stride + row * pitch_ * kTileDepth;
+      const bool zeros = y >= g_.height || image >= g_.batch;
+      for (int64_t plane = 0; plane < parts_ * blocks_ && padding_ > 0; plane++) {
+        uint16_t* const start = band.planes + plane * band.block_stride + row * pitch_ * kTileDepth;
         Zero(start, zeros ? pitch_ : padding_);
         if (row == InputRows(band.rows) - 1) Zero(start + pitch_ * kTileDepth, padding_);
       }
-      if (!zeros) Split(band, row, g_.width, (place / period_ * g_.height + y) * g_.width);
+      if (!zeros) Split(band, row, g_.width, (image * g_.height + y) * g_.width, image);
     }
   }
 
   // Pixels side by side, from number `first`, into a row of the planes.
-  void Split(const Band& band, int64_t row, int64_t pixels, int64_t first) const {
+  void Split(const Band& band, int64_t row, int64_t pixels, int64_t first, int64_t image) const {
     uint16_t* const high = band.planes + (row * pitch_ + padding_) * kTileDepth;
-    kernels_.split_pixels[type_]({input_ + first * g_.channels * element_size_, pixels,
-                                  g_.channels, nullptr, nullptr, false, high,
-                                  high + blocks_ * band.block_stride, band.block_stride});
+    const int64_t norm = image * g_.channels;
+    kernels_.split_pixels[type_]({input_ + first * g_.channels * element_size_, pixels, g_.channels,
+                                  scale_ != nullptr ? scale_ + norm : nullptr, shift_ + norm, silu_,
+                                  high, high + blocks_ * band.block_stride, band.block_stride});
   }
 
   static void Zero(uint16_t* values, int64_t positions) {
@@ -228,6 +238,8 @@ class Convolution {
   std::vector<float> bias_;
   int64_t bias_stride_ = 0;
   const char* residual_ = nullptr;
+  const float *scale_ = nullptr, *shift_ = nullptr;
+  bool silu_ = false;
   char* output_ = nullptr;
 };
 
@@ -248,28 +260,13 @@ void CheckPacked(const at::Tensor& input, int64_t channels, const at::Tensor& pa
               packed.size(1) * kTileDepth, " channels, but received ", channels);
 }
 
-at::Tensor Run(const Geometry& geometry, const at::Tensor& x, const at::Tensor& packed,
-               const std::optional<at::Tensor>& bias, const std::optional<at::Tensor>& residual,
-               at::Tensor output) {
-  if (output.numel() == 0) return output;
-  Convolution convolution(geometry, x, packed);
-  if (bias && bias->defined()) {
-    const at::Tensor offsets = bias->to(at::kFloat).contiguous();
-    TORCH_CHECK(offsets.size(-1) == geometry.out_channels &&
-                    (offsets.dim() == 1 || offsets.size(0) == geometry.batch),
-                "Expected a bias for ", geometry.out_channels,
-                " channels, but received one of shape ", bias->sizes());
-    convolution.SetBias(offsets);
-  }
-  at::Tensor added;
-  if (residual && residual->defined()) {
-    TORCH_CHECK(residual->sizes() == output.sizes(), "Expected to add a tensor of shape ",
-                output.sizes(), ", but received one of shape ", residual->sizes());
-    added = residual->to(x.scalar_type()).contiguous(output.suggest_memory_format());
-    convolution.SetResidual(added);
-  }
+at::Tensor Run(Convolution& convolution, const std::optional<at::Tensor>& bias,
+               const std::optional<at::Tensor>& residual, const at::Tensor& output) {
+  const Addends addends = PrepareAddends(bias, residual, output);
+  if (addends.bias.defined()) convolution.SetBias(addends.bias);
+  if (addends.residual.defined()) convolution.SetResidual(addends.residual);
   convolution.Run(static_cast<char*>(output.mutable_data_ptr()));
-  return output;
+  return addends.rest.defined() ? at::add(output, addends.rest) : output;
 }
 
 }  // namespace
@@ -277,10 +274,12 @@ at::Tensor Run(const Geometry& geometry, const at::Tensor& x, const at::Tensor& 
 at::Tensor AmxConvolution(const at::Tensor& input, const at::Tensor& packed,
                           const std::optional<at::Tensor>& bias,
                           const std::optional<at::Tensor>& residual, int64_t out_channels,
-                          int64_t stride) {
-  if (input.dim() == 3) {
-    const auto batch = residual ? std::optional<at::Tensor>(residual->unsqueeze(0)) : std::nullopt;
-    return AmxConvolution(input.unsqueeze(0), packed, bias, batch, out_channels, stride).squeeze(0);
+                          int64_t stride, const std::optional<at::Tensor>& norm, bool silu) {
+  if (input.dim() == 3 && !norm) {
+    const at::Tensor image =
+        AmxConvolution(input.unsqueeze(0), packed, bias, {}, out_channels, stride, {}, silu)
+            .squeeze(0);
+    return residual ? at::add(image, *residual) : image;
   }
   TORCH_CHECK(input.dim() == 4, "Expected an input of 4 dimensions, but received ", input.sizes());
   CheckPacked(input, input.size(1), packed, out_channels);
@@ -288,11 +287,20 @@ at::Tensor AmxConvolution(const at::Tensor& input, const at::Tensor& packed,
               "Expected a stride of 1, or of 2 with 3 x 3, but received ", stride);
   const at::Tensor x = input.contiguous(c10::MemoryFormat::ChannelsLast);
   const int64_t height = DivideUp(x.size(2), stride), width = DivideUp(x.size(3), stride);
-  at::Tensor output = at::empty({x.size(0), out_channels, height, width},
-                                x.options().memory_format(c10::MemoryFormat::ChannelsLast));
-  return Run({x.size(0), x.size(1), x.size(2), x.size(3), out_channels, height, width,
-              packed.size(2), stride},
-             x, packed, bias, residual, std::move(output));
+  const at::Tensor output =
+      at::empty({x.size(0), out_channels, height, width},
+                x.options().memory_format(c10::MemoryFormat::ChannelsLast));
+  if (output.numel() == 0) return output;
+  Convolution convolution({x.size(0), x.size(1), x.size(2), x.size(3), out_channels, height, width,
+                           packed.size(2), stride},
+                          x, packed);
+  if (norm) {
+    TORCH_CHECK(norm->scalar_type() == at::kFloat && norm->is_contiguous() &&
+                    norm->sizes() == at::IntArrayRef({2, x.size(0), x.size(1)}),
+                "Expected factors and summands for the input's channels");
+    convolution.SetNorm(*norm, silu);
+  }
+  return Run(convolution, bias, residual, output);
 }
 
 at::Tensor AmxLinear(const at::Tensor& input, const at::Tensor& packed,
@@ -304,11 +312,13 @@ at::Tensor AmxLinear(const at::Tensor& input, const at::Tensor& packed,
   const at::Tensor x = input.contiguous();
   std::vector<int64_t> shape = x.sizes().vec();
   shape.back() = out_channels;
-  at::Tensor output = at::empty(shape, x.options());
-  const int64_t rows = x.size(-1) == 0 ? 0 : x.numel() / x.size(-1);
+  const int64_t rows = x.numel() / x.size(-1);
+  const at::Tensor output = at::empty({rows, out_channels}, x.options());
+  if (rows == 0) return output.view(shape);
   // A column of pixels.
-  return Run({1, x.size(-1), rows, 1, out_channels, rows, 1, 1, 1}, x, packed, bias, residual,
-             std::move(output));
+  Convolution convolution({1, x.size(-1), rows, 1, out_channels, rows, 1, 1, 1}, x, packed);
+  Run(convolution, bias, {}, output);
+  return residual ? at::add(output.view(shape), *residual) : output.view(shape);
 }
 
 }  // namespace latent_diffusion

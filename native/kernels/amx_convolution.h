@@ -13,13 +13,14 @@ namespace latent_diffusion {
 // the rounded value; of other dtypes one.
 at::Tensor PackAmx(const at::Tensor& weight);
 
-// `input` float32 (two parts) or bfloat16 (one) [batch, in, height, width]; `bias` [out] or [batch,
-// out]; `residual`, of the result's shape, is added. Returns `input`'s dtype [batch, out, height /
-// stride, width / stride], rounded up, channels_last.
+// `input` float32 (two parts) or bfloat16 (one) [batch, in, height, width]; `bias` [out]; `residual`,
+// of the result's shape or one that can be added to it, is added. With `norm`, float32 [2, batch,
+// in], the input is multiplied by norm[0] and norm[1] is added, then SiLU if it is wanted. Returns
+// `input`'s dtype [batch, out, height / stride, width / stride], rounded up, channels_last.
 at::Tensor AmxConvolution(const at::Tensor& input, const at::Tensor& packed,
                           const std::optional<at::Tensor>& bias,
                           const std::optional<at::Tensor>& residual, int64_t out_channels,
-                          int64_t stride);
+                          int64_t stride, const std::optional<at::Tensor>& norm, bool silu);
 
 // `input` [..., in]; returns [..., out].
 at::Tensor AmxLinear(const at::Tensor& input, const at::Tensor& packed,

@@ -30,7 +30,8 @@ at::Tensor ToFloats(const std::optional<at::Tensor>& values) {
 
 class Normalization {
  public:
-  Normalization(const at::Tensor& input, int64_t groups)
+  // `scales` float32 [2, batch, channels]: factors, then summands, which FindScales writes.
+  Normalization(const at::Tensor& input, int64_t groups, const at::Tensor& scales)
       : kernels_(*FindCpuKernels()),
         type_(input.scalar_type() == at::kBFloat16 ? kBFloat16 : kFloat32),
         element_size_(static_cast<int64_t>(input.element_size())),
@@ -40,8 +41,8 @@ class Normalization {
         pixels_(input.numel() / (batch_ * channels_)),
         chunks_((pixels_ + kChunk - 1) / kChunk),
         input_(static_cast<const char*>(input.const_data_ptr())),
-        scale_(static_cast<size_t>(batch_ * channels_)),
-        shift_(scale_.size()) {}
+        scale_(scales.mutable_data_ptr<float>()),
+        shift_(scale_ + batch_ * channels_) {}
 
   void FindScales(const float* weight, const float* bias, double eps) {
     moments_.resize(static_cast<size_t>(batch_ * chunks_ * 3 * channels_));
@@ -70,8 +71,7 @@ class Normalization {
       const int64_t image = chunk / chunks_ * channels_;
       const int64_t offset = first * element_size_;
       kernels_.scale_pixels[silu ? 1 : 0][type_]({input_ + offset, output + offset, count,
-                                                  channels_, scale_.data() + image,
-                                                  shift_.data() + image});
+                                                  channels_, scale_ + image, shift_ + image});
     });
   }
 
@@ -122,11 +122,32 @@ class Normalization {
   const ElementType type_;
   const int64_t element_size_, batch_, channels_, groups_, pixels_, chunks_;
   const char* const input_;
-  // A factor and a summand for each channel of each image.
-  std::vector<float> scale_, shift_;
+  float *const scale_, *const shift_;
   // Pivots, sums and squares of each chunk.
   std::vector<float> moments_;
 };
+
+// Moments and scales of an input with channels innermost.
+Normalization Normalize(const at::Tensor& input, int64_t groups,
+                        const std::optional<at::Tensor>& weight,
+                        const std::optional<at::Tensor>& bias, double eps,
+                        const at::Tensor& scales) {
+  const at::Tensor weights = ToFloats(weight);
+  const at::Tensor offsets = ToFloats(bias);
+  for (const at::Tensor& each : {weights, offsets}) {
+    TORCH_CHECK(!each.defined() || each.numel() == input.size(1),
+                "Expected a weight and a bias for ", input.size(1), " channels, but received ",
+                each.numel(), " values");
+  }
+  Normalization normalization(input, groups, scales);
+  normalization.FindScales(weights.defined() ? weights.const_data_ptr<float>() : nullptr,
+                           offsets.defined() ? offsets.const_data_ptr<float>() : nullptr, eps);
+  return normalization;
+}
+
+at::Tensor EmptyScales(const at::Tensor& input) {
+  return at::empty({2, input.size(0), input.size(1)}, at::kFloat);
+}
 
 }  // namespace
 
@@ -141,19 +162,25 @@ at::Tensor GroupNorm(const at::Tensor& input, int64_t groups,
         at::group_norm(input, groups, weight, bias, eps, /*cudnn_enabled=*/true);
     return silu ? at::silu(normal) : normal;
   }
-  const at::Tensor weights = ToFloats(weight);
-  const at::Tensor offsets = ToFloats(bias);
-  for (const at::Tensor& each : {weights, offsets}) {
-    TORCH_CHECK(!each.defined() || each.numel() == input.size(1),
-                "Expected a weight and a bias for ", input.size(1), " channels, but received ",
-                each.numel(), " values");
-  }
-  Normalization normalization(input, groups);
-  normalization.FindScales(weights.defined() ? weights.const_data_ptr<float>() : nullptr,
-                           offsets.defined() ? offsets.const_data_ptr<float>() : nullptr, eps);
+  const at::Tensor scales = EmptyScales(input);
+  const Normalization normalization = Normalize(input, groups, weight, bias, eps, scales);
   at::Tensor output = at::empty_like(input);
   normalization.Apply(static_cast<char*>(output.mutable_data_ptr()), silu);
   return output;
+}
+
+at::Tensor GroupNormScales(const at::Tensor& input, int64_t groups,
+                           const std::optional<at::Tensor>& weight,
+                           const std::optional<at::Tensor>& bias, double eps) {
+  TORCH_CHECK(input.dim() == 4 && groups > 0 && input.size(1) % groups == 0 &&
+                  (input.scalar_type() == at::kFloat || input.scalar_type() == at::kBFloat16),
+              "Expected a picture in float32 or bfloat16 whose channels are a multiple of ", groups,
+              ", but received ", input.scalar_type(), " of shape ", input.sizes());
+  const at::Tensor scales = EmptyScales(input);
+  if (input.numel() > 0) {
+    Normalize(input.contiguous(c10::MemoryFormat::ChannelsLast), groups, weight, bias, eps, scales);
+  }
+  return scales;
 }
 
 }  // namespace latent_diffusion

@@ -15,4 +15,10 @@ at::Tensor GroupNorm(const at::Tensor& input, int64_t groups,
                      const std::optional<at::Tensor>& weight, const std::optional<at::Tensor>& bias,
                      double eps, bool silu);
 
+// What group norm multiplies and adds, float32 [2, batch, channels], for an `input` float32 or
+// bfloat16 [batch, channels, height, width]: whoever reads the input next applies it.
+at::Tensor GroupNormScales(const at::Tensor& input, int64_t groups,
+                           const std::optional<at::Tensor>& weight,
+                           const std::optional<at::Tensor>& bias, double eps);
+
 }  // namespace latent_diffusion

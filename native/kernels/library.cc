@@ -28,14 +28,18 @@ bool Register() {
       "group_norm(Tensor input, int groups, Tensor? weight, Tensor? bias, float eps, bool silu) -> "
       "Tensor");
   schemas.def(
+      "group_norm_scales(Tensor input, int groups, Tensor? weight, Tensor? bias, float eps) -> "
+      "Tensor");
+  schemas.def(
       "amx_conv2d(Tensor input, Tensor packed, Tensor? bias, Tensor? residual, int out_channels, "
-      "int stride) -> Tensor");
+      "int stride, Tensor? norm, bool silu) -> Tensor");
   schemas.def(
       "amx_linear(Tensor input, Tensor packed, Tensor? bias, Tensor? residual, int out_channels) "
       "-> Tensor");
   torch::Library& kernels = KeepLibrary(torch::Library::IMPL, c10::DispatchKey::CPU);
   kernels.impl("winograd_conv2d", WinogradConvolution);
   kernels.impl("group_norm", GroupNorm);
+  kernels.impl("group_norm_scales", GroupNormScales);
   kernels.impl("amx_conv2d", AmxConvolution);
   kernels.impl("amx_linear", AmxLinear);
   return true;

@@ -1,12 +1,14 @@
 #include "kernels/winograd.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/ops/add.h>
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
 #include <array>
 #include <vector>
 
+#include "kernels/addends.h"
 #include "kernels/scratch.h"
 
 namespace latent_diffusion {
@@ -168,8 +170,9 @@ at::Tensor WinogradConvolution(const at::Tensor& input, const at::Tensor& packed
                                const std::optional<at::Tensor>& bias,
                                const std::optional<at::Tensor>& residual, int64_t out_channels) {
   if (input.dim() == 3) {
-    const auto batch = residual ? std::optional<at::Tensor>(residual->unsqueeze(0)) : std::nullopt;
-    return WinogradConvolution(input.unsqueeze(0), packed, bias, batch, out_channels).squeeze(0);
+    const at::Tensor image =
+        WinogradConvolution(input.unsqueeze(0), packed, bias, {}, out_channels).squeeze(0);
+    return residual ? at::add(image, *residual) : image;
   }
   // A TorchScript file may call the operator too, with any weights.
   const CpuKernels* const kernels = FindCpuKernels();
@@ -187,23 +190,11 @@ at::Tensor WinogradConvolution(const at::Tensor& input, const at::Tensor& packed
                                 x.options().memory_format(c10::MemoryFormat::ChannelsLast));
   if (output.numel() == 0) return output;
   Convolution convolution(x, packed, out_channels);
-  at::Tensor offsets, added;
-  if (bias) {
-    offsets = bias->to(at::kFloat).contiguous();
-    TORCH_CHECK(
-        offsets.size(-1) == out_channels && (offsets.dim() == 1 || offsets.size(0) == x.size(0)),
-        "Expected a bias for ", out_channels, " channels, but received one of shape ",
-        bias->sizes());
-    convolution.SetBias(offsets);
-  }
-  if (residual) {
-    TORCH_CHECK(residual->sizes() == output.sizes(), "Expected to add a tensor of shape ",
-                output.sizes(), ", but received one of shape ", residual->sizes());
-    added = residual->to(x.scalar_type()).contiguous(c10::MemoryFormat::ChannelsLast);
-    convolution.SetResidual(added);
-  }
+  const Addends addends = PrepareAddends(bias, residual, output);
+  if (addends.bias.defined()) convolution.SetBias(addends.bias);
+  if (addends.residual.defined()) convolution.SetResidual(addends.residual);
   convolution.Run(static_cast<char*>(output.mutable_data_ptr()));
-  return output;
+  return addends.rest.defined() ? at::add(output, addends.rest) : output;
 }
 
 }  // namespace latent_diffusion

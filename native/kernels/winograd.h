@@ -15,8 +15,8 @@ namespace latent_diffusion {
 // as it was in float32.
 at::Tensor PackWinograd(const at::Tensor& weight, WinogradTile tile);
 
-// `input` float32 or bfloat16 [batch, in, height, width]; `bias` float32 [out] or [batch, out];
-// `residual`, of the result's shape, is added. Returns `input`'s dtype [batch, out, height, width],
+// `input` float32 or bfloat16 [batch, in, height, width]; `bias` [out]; `residual`, of the
+// result's shape or one that can be added to it, is added. Returns `input`'s dtype [batch, out, height, width],
 // channels_last.
 at::Tensor WinogradConvolution(const at::Tensor& input, const at::Tensor& packed,
                                const std::optional<at::Tensor>& bias,

@@ -68,8 +68,11 @@ void Replace(const Use& use, const at::Tensor& weight, const at::Tensor& packed)
   std::vector<Value*> inputs{node->namedInput("input"), use.graph->insertConstant(packed),
                              node->namedInput("bias"), use.graph->insertConstant(c10::IValue()),
                              use.graph->insertConstant(weight.size(0))};
-  if (convolution)
+  if (convolution) {
     inputs.push_back(use.graph->insertConstant(*SuitableStride(*convolution, weight)));
+    inputs.push_back(use.graph->insertConstant(c10::IValue()));
+    inputs.push_back(use.graph->insertConstant(false));
+  }
   Node* const replacement =
       use.graph->create(convolution ? conv2d : linear, inputs, /*num_outputs=*/1);
   use.graph->insertNode(replacement);

@@ -23,6 +23,8 @@ constexpr Pass kPasses[] = {
     {"amx", UseAmx},
     {"winograd", UseWinograd},
     {"group-norm", FuseGroupNorms},
+    {"norms", FuseNorms},
+    {"addends", FuseAddends},
 };
 
 // LATENT_DIFFUSION_WITHOUT_PASSES="winograd,...": for tests and measurements.

@@ -33,4 +33,10 @@ void UseWinograd(const Graphs& graphs, c10::ScalarType dtype);
 // operator.
 void FuseGroupNorms(const Graphs& graphs, c10::ScalarType dtype);
 
+// amx_norms.cc: group norm and SiLU, applied by the convolution that alone reads them.
+void FuseNorms(const Graphs& graphs, c10::ScalarType dtype);
+
+// convolution_addends.cc: what is added to a convolution's result, added by the convolution.
+void FuseAddends(const Graphs& graphs, c10::ScalarType dtype);
+
 }  // namespace latent_diffusion
