@@ -15,12 +15,12 @@ const LIB_ROWS = [
 /** Rooms of one row that know nothing of each other. */
 const LIB_STRANGERS = [["models/", "schedulers/"], ["image", "models/"], ["image", "schedulers/"]];
 
-const NATIVE_ROWS = [["kernels/"], ["torchscript/", "checkpoint/"], ["binding/"], ["addon"], ["loader/"]];
+const NATIVE_ROWS = [["kernels/", "memory/"], ["torchscript/", "checkpoint/"], ["binding/"], ["addon"], ["loader/"]];
 /** Headers that belong to one room alone, with why. */
 const NATIVE_HEADERS = [
   { pattern: /^napi\.h|^node_api\.h/, rooms: ["binding/", "addon", "loader/"], why: "only binding/ knows JavaScript" },
   { pattern: /^torch\/script\.h|^torch\/csrc\//, rooms: ["torchscript/"], why: "only torchscript/ knows torch::jit" },
-  { pattern: /^(torch|ATen|c10)\//, rooms: ["kernels/", "torchscript/", "checkpoint/", "binding/"], why: "the loader runs before LibTorch is open" },
+  { pattern: /^(torch|ATen|c10)\//, rooms: ["kernels/", "memory/", "torchscript/", "checkpoint/", "binding/"], why: "the loader runs before LibTorch is open" },
 ];
 
 /**

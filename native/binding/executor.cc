@@ -4,15 +4,20 @@
 #include <c10/core/DeviceGuard.h>
 #include <c10/core/InferenceMode.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <map>
 #include <thread>
 #include <utility>
 
+#include "memory/caching_allocator.h"
 #include "torchscript/interpreter_settings.h"
 
 namespace latent_diffusion {
 namespace {
+
+// Without work for so long, memory that was kept for the next job goes back to the system.
+constexpr std::chrono::seconds kPause{1};
 
 struct Executors {
   std::mutex mutex;
@@ -68,14 +73,7 @@ void Executor::Run() {
   ConfigureInterpreterThread();
   int threads = 0;
   while (true) {
-    Job job;
-    {
-      std::unique_lock<std::mutex> lock(mutex_);
-      changed_.wait(lock, [this] { return !queue_.empty(); });
-      job = std::move(queue_.front());
-      queue_.pop_front();
-      busy_ = true;
-    }
+    Job job = Next();
     if (const int wanted = Threads(); wanted != threads) SetOwnThreads(threads = wanted);
     Execute(std::move(job));
     {
@@ -84,6 +82,21 @@ void Executor::Run() {
     }
     changed_.notify_all();
   }
+}
+
+Job Executor::Next() {
+  const auto queued = [this] { return !queue_.empty(); };
+  std::unique_lock<std::mutex> lock(mutex_);
+  if (device_.is_cpu() && !changed_.wait_for(lock, kPause, queued)) {
+    lock.unlock();
+    ReleaseCachedMemory();
+    lock.lock();
+  }
+  changed_.wait(lock, queued);
+  Job job = std::move(queue_.front());
+  queue_.pop_front();
+  busy_ = true;
+  return job;
 }
 
 void Executor::Execute(Job job) {

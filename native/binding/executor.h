@@ -54,6 +54,7 @@ class Executor {
  private:
   explicit Executor(const c10::Device& device) : device_(device) {}
   void Run();
+  Job Next();
   void Execute(Job job);
 
   const c10::Device device_;

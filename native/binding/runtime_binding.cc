@@ -13,6 +13,7 @@
 #include "binding/exports.h"
 #include "binding/handle.h"
 #include "binding/values.h"
+#include "memory/caching_allocator.h"
 #include "torchscript/operator_profile.h"
 
 namespace latent_diffusion {
@@ -104,6 +105,7 @@ Napi::Value FlagSet(const Napi::CallbackInfo& info) {
 
 void ExportRuntime(Napi::Env env, Napi::Object exports) {
   KeepLoaded();
+  UseCachingAllocator();
   ExportFunction<RuntimeInfo>(env, exports, "runtimeInfo");
   ExportFunction<SetThreads>(env, exports, "setThreads");
   ExportFunction<ProfileOperators>(env, exports, "profileOperators");

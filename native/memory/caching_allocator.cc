@@ -1,0 +1,77 @@
+#include "memory/caching_allocator.h"
+
+#include <c10/core/CPUAllocator.h>
+
+#include <mutex>
+
+#include "memory/page_cache.h"
+
+namespace latent_diffusion {
+namespace {
+
+constexpr size_t kSmallest = size_t{256} << 10;
+// Above any address space: what is asked for is a mistake, and LibTorch has the words for it.
+constexpr size_t kLargest = size_t{1} << 62;
+
+// Never destroyed: tensors may outlive the process's static objects.
+PageCache& Pages() {
+  static auto* pages = new PageCache;  // NOLINT(cppcoreguidelines-owning-memory)
+  return *pages;
+}
+
+// What it does not serve itself, and errors, are LibTorch's own allocator's.
+class CachingAllocator final : public c10::Allocator {
+ public:
+  c10::DataPtr allocate(size_t bytes) override {
+    void* const memory = Allocate(bytes);
+    return {memory, memory, &Free, c10::Device(c10::kCPU)};
+  }
+
+  // oneDNN's memory is freed by this alone, also where it was allocated before this was set.
+  c10::DeleterFnPtr raw_deleter() const override { return &Free; }
+
+  void copy_data(void* to, const void* from, size_t bytes) const override {
+    default_copy_data(to, from, bytes);
+  }
+
+ private:
+  static void* Allocate(size_t bytes) {
+    if (bytes >= kSmallest && bytes <= kLargest) {
+      if (void* const memory = Pages().Take(bytes)) {
+        c10::profiledCPUMemoryReporter().New(memory, bytes);
+        return memory;
+      }
+    }
+    return c10::GetDefaultCPUAllocator()->raw_allocate(bytes);
+  }
+
+  static void Free(void* memory) {
+    if (!Pages().Owns(memory)) {
+      c10::GetDefaultCPUAllocator()->raw_deallocate(memory);
+      return;
+    }
+    // While the address is still nobody else's.
+    c10::profiledCPUMemoryReporter().Delete(memory);
+    Pages().GiveBack(memory);
+  }
+};
+
+// Never destroyed, like its pages.
+CachingAllocator& Own() {
+  static auto* own = new CachingAllocator;  // NOLINT(cppcoreguidelines-owning-memory)
+  return *own;
+}
+
+}  // namespace
+
+void UseCachingAllocator() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    // Whoever set another allocator has reasons; and at LibTorch's own priority, one still may.
+    if (c10::GetCPUAllocator() == c10::GetDefaultCPUAllocator()) c10::SetCPUAllocator(&Own());
+  });
+}
+
+void ReleaseCachedMemory() { Pages().Clear(); }
+
+}  // namespace latent_diffusion

@@ -1,0 +1,121 @@
+#include "memory/page_cache.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <iterator>
+
+namespace latent_diffusion {
+namespace {
+
+// A multiple of every size of page that Linux has.
+constexpr size_t kGranule = size_t{64} << 10;
+constexpr size_t kSmallestPage = 4096;
+// What may be kept beyond the most that was in use at once, for sizes that do not fit each other.
+constexpr size_t kSlack = size_t{32} << 20;
+// What may be kept however little is in use.
+constexpr size_t kAlwaysKept = size_t{64} << 20;
+
+size_t InGranules(size_t bytes) { return (bytes + kGranule - 1) / kGranule * kGranule; }
+
+}  // namespace
+
+void* PageCache::Take(size_t bytes) {
+  bytes = InGranules(bytes);
+  const std::lock_guard<std::mutex> lock(mutex_);
+  char* block = TakeKept(bytes);
+  // Before fresh pages come, so that the two never add up.
+  Shrink(MostKept(used_bytes_ + bytes));
+  if (block == nullptr) {
+    void* const fresh =
+        mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (fresh == MAP_FAILED) {
+      Shrink(0);
+      return nullptr;
+    }
+    block = static_cast<char*>(fresh);
+  }
+  used_.emplace(block, bytes);
+  used_bytes_ += bytes;
+  most_used_ = std::max(most_used_, used_bytes_);
+  return block;
+}
+
+bool PageCache::Owns(void* block) {
+  // Nearly all that is asked for is small and another's: most of it is told without the lock.
+  if (reinterpret_cast<uintptr_t>(block) % kSmallestPage != 0) return false;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return used_.contains(block);
+}
+
+void PageCache::GiveBack(void* block) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  const auto found = used_.find(block);
+  const size_t bytes = found->second;
+  used_.erase(found);
+  used_bytes_ -= bytes;
+  Keep(static_cast<char*>(block), bytes);
+  Shrink(MostKept(used_bytes_));
+}
+
+void PageCache::Clear() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  Shrink(0);
+  most_used_ = used_bytes_;
+}
+
+// From the smallest range that is large enough: the large ones are for what fits nowhere else.
+char* PageCache::TakeKept(size_t bytes) {
+  auto best = kept_.end();
+  for (auto range = kept_.begin(); range != kept_.end(); ++range) {
+    if (range->second >= bytes && (best == kept_.end() || range->second < best->second)) {
+      best = range;
+    }
+  }
+  if (best == kept_.end()) return nullptr;
+  const auto [begin, length] = *best;
+  kept_.erase(best);
+  if (length > bytes) kept_.emplace(begin + bytes, length - bytes);
+  kept_bytes_ -= bytes;
+  return begin;
+}
+
+// Joined with its neighbours: to the system it is all one, whichever mappings the pages came with.
+void PageCache::Keep(char* begin, size_t bytes) {
+  kept_bytes_ += bytes;
+  const auto range = kept_.emplace(begin, bytes).first;
+  if (const auto next = std::next(range); next != kept_.end() && begin + bytes == next->first) {
+    range->second += next->second;
+    kept_.erase(next);
+  }
+  if (range == kept_.begin()) return;
+  if (const auto before = std::prev(range); before->first + before->second == begin) {
+    before->second += range->second;
+    kept_.erase(range);
+  }
+}
+
+// From the end of the largest range, again and again.
+void PageCache::Shrink(size_t most) {
+  while (kept_bytes_ > most) {
+    const auto largest =
+        std::max_element(kept_.begin(), kept_.end(),
+                         [](const auto& a, const auto& b) { return a.second < b.second; });
+    const size_t bytes = std::min(largest->second, InGranules(kept_bytes_ - most));
+    // Refused where the process has as many mappings as it may.
+    if (munmap(largest->first + largest->second - bytes, bytes) != 0) return;
+    kept_bytes_ -= bytes;
+    largest->second -= bytes;
+    if (largest->second == 0) kept_.erase(largest);
+  }
+}
+
+// Kept and used together stay about the most that was ever needed at once, so that keeping adds
+// nothing to the peak; and what is kept goes with what is in use, as when weights are disposed of.
+size_t PageCache::MostKept(size_t used) const {
+  const size_t needed = std::max(most_used_, used);
+  return std::min(needed - used + kSlack, std::max(used / 2, kAlwaysKept));
+}
+
+}  // namespace latent_diffusion
