@@ -16,9 +16,9 @@ constexpr size_t kNorm = 6;
 constexpr size_t kSilu = 7;
 
 // The norm that only this convolution reads.
-Node* FindNorm(const Node& convolution) {
+Node* FindNorm(Node& convolution) {
   static const c10::Symbol group_norm = c10::Symbol::fromQualString("latent_diffusion::group_norm");
-  const Value* const input = convolution.input(kInput);
+  Value* const input = convolution.input(kInput);
   Node* const norm = input->node();
   const bool fits = norm->kind() == group_norm && input->uses().size() == 1 &&
                     norm->owningBlock() == convolution.owningBlock();
