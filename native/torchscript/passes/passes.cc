@@ -23,6 +23,8 @@ constexpr Pass kPasses[] = {
     {"amx", UseAmx},
     {"winograd", UseWinograd},
     {"group-norm", FuseGroupNorms},
+    {"nearest-codes", SearchNearestCodes},
+    {"attention", ReplaceAttention},
 };
 
 // LATENT_DIFFUSION_WITHOUT_PASSES="winograd,...": for tests and measurements.

@@ -33,4 +33,10 @@ void UseWinograd(const Graphs& graphs, c10::ScalarType dtype);
 // operator.
 void FuseGroupNorms(const Graphs& graphs, c10::ScalarType dtype);
 
+// nearest_codes.cc: the index of the least distance, without the matrix of distances.
+void SearchNearestCodes(const Graphs& graphs, c10::ScalarType dtype);
+
+// attention.cc: scaled dot-product attention without a mask by blocks of keys.
+void ReplaceAttention(const Graphs& graphs, c10::ScalarType dtype);
+
 }  // namespace latent_diffusion
