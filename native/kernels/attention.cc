@@ -34,11 +34,12 @@ thread_local Scratch query_scratch;
 
 int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// One of q, k, v or the result: where a head's rows lie.
+// One of q, k, v or the result, from `data`: where a head's rows lie.
+template <typename Byte>
 class Rows {
  public:
-  explicit Rows(const at::Tensor& tensor)
-      : data_(static_cast<char*>(const_cast<void*>(tensor.const_data_ptr()))),
+  Rows(Byte* data, const at::Tensor& tensor)
+      : data_(data),
         element_size_(static_cast<int64_t>(tensor.element_size())),
         heads_(tensor.size(1)),
         batch_stride_(tensor.stride(0)),
@@ -49,13 +50,13 @@ class Rows {
   int64_t Stride() const { return stride_; }
 
   // Heads are numbered along the batch.
-  char* At(int64_t head, int64_t row) const {
+  Byte* At(int64_t head, int64_t row) const {
     return data_ + element_size_ * (head / heads_ * batch_stride_ + head % heads_ * head_stride_ +
                                     row * stride_);
   }
 
  private:
-  char* data_;
+  Byte* data_;
   int64_t element_size_, heads_, batch_stride_, head_stride_, stride_;
 };
 
@@ -64,10 +65,10 @@ class Calculation {
   Calculation(const AttentionKernels& kernels, const at::Tensor& q, const at::Tensor& k,
               const at::Tensor& v, const at::Tensor& output, double scale)
       : kernels_(kernels),
-        q_(q),
-        k_(k),
-        v_(v),
-        output_(output),
+        q_(static_cast<const char*>(q.const_data_ptr()), q),
+        k_(static_cast<const char*>(k.const_data_ptr()), k),
+        v_(static_cast<const char*>(v.const_data_ptr()), v),
+        output_(static_cast<char*>(output.mutable_data_ptr()), output),
         heads_(q.size(0) * q.size(1)),
         queries_(q.size(2)),
         keys_(k.size(2)),
@@ -127,11 +128,13 @@ class Calculation {
   void Attend(int64_t head, int64_t query, int64_t count, const float* packed,
               float* scratch) const {
     kernels_.attend({q_.At(head, query), q_.Stride(), std::min(count, queries_ - query), packed,
-                     keys_, size_, key_block_, scale_, output_.At(head, query), output_.Stride(), scratch});
+                     keys_, size_, key_block_, scale_, output_.At(head, query), output_.Stride(),
+                     scratch});
   }
 
   const AttentionKernels& kernels_;
-  const Rows q_, k_, v_, output_;
+  const Rows<const char> q_, k_, v_;
+  const Rows<char> output_;
   const int64_t heads_, queries_, keys_, size_;
   const float scale_;
   const int64_t key_block_, blocks_, packed_floats_;
@@ -148,10 +151,9 @@ const AttentionKernels* FindKernels(c10::ScalarType dtype, int64_t size) {
 }
 
 bool Fits(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
-  return q.dim() == 4 && k.dim() == 4 && q.numel() > 0 && k.numel() > 0 &&
-         k.sizes() == v.sizes() && q.size(0) == k.size(0) && q.size(1) == k.size(1) &&
-         q.size(3) == k.size(3) && k.scalar_type() == q.scalar_type() &&
-         v.scalar_type() == q.scalar_type();
+  return q.dim() == 4 && k.dim() == 4 && q.numel() > 0 && k.numel() > 0 && k.sizes() == v.sizes() &&
+         q.size(0) == k.size(0) && q.size(1) == k.size(1) && q.size(3) == k.size(3) &&
+         k.scalar_type() == q.scalar_type() && v.scalar_type() == q.scalar_type();
 }
 
 at::Tensor WithDenseRows(const at::Tensor& tensor) {

@@ -55,8 +55,8 @@ struct AmxProducts {
     alignas(64) float rows[kStepWords];
     for (int64_t tile = 0; tile < 2; tile++) {
       for (int64_t step = 0; step < Steps(size); step++) {
-        PackRows(queries + tile * kTileRows * stride + step * 32, stride,
-                 count - tile * kTileRows, size - step * 32, rows);
+        PackRows(queries + tile * kTileRows * stride + step * 32, stride, count - tile * kTileRows,
+                 size - step * 32, rows);
         TransposeTiles(rows, packed);
         packed += kStepWords;
       }
@@ -161,8 +161,7 @@ struct AmxProducts {
       float* const to = tile + row * kTilePairs;
       __builtin_memcpy(to, &high, sizeof(high));
       if constexpr (kParts == 2) {
-        const Rounded low =
-            Round(left - Load(high.values), right - Load(high.values + kLanes));
+        const Rounded low = Round(left - Load(high.values), right - Load(high.values + kLanes));
         __builtin_memcpy(to + kTileWords, &low, sizeof(low));
       }
     }
@@ -170,9 +169,9 @@ struct AmxProducts {
 
   // Words of two bfloat16: the first of `even`, the second of `odd`.
   static __m512i Interleave(Vector even, Vector odd) {
-    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9,
-                                           24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1,
-                                           16, 0);
+    const __m512i order =
+        _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
+                         21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
     return _mm512_permutexvar_epi16(
         order, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(reinterpret_cast<__m512>(odd),
                                                              reinterpret_cast<__m512>(even))));

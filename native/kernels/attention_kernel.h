@@ -28,7 +28,7 @@ struct QueryPanel {
 
 template <typename Products>
 struct Flash {
-  using Element = typename Products::Element;
+  using Element = Products::Element;
 
   static int64_t PackedFloats(int64_t size, int64_t key_block) {
     return Products::KeyFloats(size, key_block) + Products::ValueFloats(size, key_block);

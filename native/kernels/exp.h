@@ -33,8 +33,8 @@ inline Vector Exp(Vector x) {
   return ScaleByPower(p, shifted);
 }
 
-// 2^x for x <= 0, but no less than about 2^-126; NaN stays. Relative error 1e-7, or 8e-5 if `kRough`: the
-// polynomials have the least on [-1/2, 1/2].
+// 2^x for x <= 0, but no less than about 2^-126; NaN stays. Relative error 1e-7, or 8e-5 if
+// `kRough`: the polynomials have the least on [-1/2, 1/2].
 template <bool kRough>
 inline Vector Exp2(Vector x) {
   const Vector low = Broadcast(-126.0F);

@@ -16,8 +16,8 @@ namespace {
 inline void Interleave(Vector a, Vector b, Vector* lower, Vector* upper) {
 #if LATENT_DIFFUSION_VECTOR_BYTES == 64
   *lower = LATENT_DIFFUSION_SHUFFLE(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-  *upper = LATENT_DIFFUSION_SHUFFLE(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15,
-                                    31);
+  *upper =
+      LATENT_DIFFUSION_SHUFFLE(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
 #elif LATENT_DIFFUSION_VECTOR_BYTES == 32
   *lower = LATENT_DIFFUSION_SHUFFLE(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
   *upper = LATENT_DIFFUSION_SHUFFLE(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
@@ -43,8 +43,8 @@ inline void TransposeSquare(Vector* rows) {
   }
 }
 
-// to[column * to_stride + row] = from[row * from_stride + column]. Of the last square, rows that are not there
-// are written as zeros: `to` must have room for a multiple of kLanes of them.
+// to[column * to_stride + row] = from[row * from_stride + column]. Of the last square, rows that
+// are not there are written as zeros: `to` must have room for a multiple of kLanes of them.
 template <typename Element>
 void Transpose(const Element* from, int64_t from_stride, int64_t rows, int64_t columns, float* to,
                int64_t to_stride) {
