@@ -96,3 +96,12 @@ function passOf(name: string): string | null {
   if (CONVOLUTIONS.includes(name)) return "winograd";
   return ATTENTION.includes(name) ? "attention" : "group-norm";
 }
+
+t.test("attention does not depend on the number of threads", async (t) => {
+  const bits = async (threads: string): Promise<string[]> =>
+    (await runCases({ OMP_NUM_THREADS: threads })).filter(({ name }) => ATTENTION.includes(name)).map((result) => result.bits);
+  const alone = await bits("1");
+  t.equal(alone.length, ATTENTION.length);
+  t.same(await bits("2"), alone);
+  t.same(await bits("3"), alone);
+});
