@@ -20,13 +20,27 @@ interface CaseResult {
 const TOLERANCE = 2e-5;
 const SETS = ["default", "avx2", "avx512"];
 const CONVOLUTIONS = ["4 x 4 tiles", "4 x 4 tiles, many channels", "4 x 4 tiles, odd channels", "4 x 4 tiles, as traced", "2 x 2 tiles", "two methods with the same weights", "no batch"];
-const KEPT = ["too small to gain", "too few channels", "weights of another dtype"];
+const ATTENTION = ["attention", "attention, one long head", "attention, short vectors", "attention, a given scale", "attention, fewer keys than queries"];
+const KEPT = ["too small to gain", "too few channels", "weights of another dtype", "attention, causal"];
+const PASSES = ["winograd", "group-norm", "attention"];
+
+interface SearchResult {
+  readonly name: string;
+  readonly capability: string;
+  /** Rows whose code is not the nearest, or not what stock operators find where that is what matters. */
+  readonly wrong: number;
+  readonly stockWrong: number;
+}
 
 async function runCases(environment: NodeJS.ProcessEnv): Promise<CaseResult[]> {
+  return runScript<CaseResult>("cases.cjs", environment);
+}
+
+async function runScript<Result>(script: string, environment: NodeJS.ProcessEnv): Promise<Result[]> {
   const inherited = Object.entries(process.env).filter(([name]) => !/^(NODE_OPTIONS|TAP|_TAPJS|ATEN_CPU)/.test(name));
   const env = { ...Object.fromEntries(inherited), ...environment };
-  const { stdout } = await promisify(execFile)(process.execPath, [join(__dirname, "kernels", "cases.cjs")], { env, timeout: 240_000 });
-  return stdout.trim().split("\n").map((line) => JSON.parse(line) as CaseResult);
+  const { stdout } = await promisify(execFile)(process.execPath, [join(__dirname, "kernels", script)], { env, timeout: 240_000 });
+  return stdout.trim().split("\n").map((line) => JSON.parse(line) as Result);
 }
 
 /** The sets up to the machine's own. */
@@ -38,7 +52,7 @@ function availableSets(): string[] {
 for (const set of availableSets()) {
   t.test(`results equal those of stock operators with the kernels for ${set}`, async (t) => {
     const results = await runCases({ ATEN_CPU_CAPABILITY: set });
-    t.ok(results.length >= 15, `${results.length} cases`);
+    t.ok(results.length >= 21, `${results.length} cases`);
     for (const { name, capability, error, bfloat16, stockBFloat16 } of results) {
       t.equal(capability.toLowerCase().replace("no avx", "default"), set);
       t.ok(error < TOLERANCE, `${name}: float32 ${error}`);
@@ -47,18 +61,47 @@ for (const set of availableSets()) {
   });
 }
 
+for (const set of availableSets()) {
+  t.test(`the nearest codes are found with the kernels for ${set}`, async (t) => {
+    const results = await runScript<SearchResult>("nearest-codes.cjs", { ATEN_CPU_CAPABILITY: set });
+    t.ok(results.length >= 11, `${results.length} cases`);
+    for (const { name, capability, wrong } of results) {
+      t.equal(capability.toLowerCase().replace("no avx", "default"), set);
+      t.equal(wrong, 0, name);
+    }
+    // Which tells that the kernel was taken.
+    t.ok(results.filter(({ stockWrong }) => stockWrong > 0).length >= 4, "stock operators lose differences");
+  });
+}
+
 t.test("each pass rewrites what it is for, and can be switched off alone", async (t) => {
   const bits = async (without: string): Promise<Map<string, string>> =>
     new Map((await runCases({ LATENT_DIFFUSION_WITHOUT_PASSES: without })).map((result) => [result.name, result.bits]));
-  const stock = await bits("winograd,group-norm");
-  const winograd = await bits("group-norm");
-  const groupNorm = await bits("winograd");
-  t.ok(stock.size >= 15, `${stock.size} cases`);
-  for (const [name, without] of stock) {
-    const isConvolution = CONVOLUTIONS.includes(name);
-    const isNorm = !isConvolution && !KEPT.includes(name);
-    // The kernels round differently, which tells whether they were taken.
-    t.equal(winograd.get(name) !== without, isConvolution, `${name} is ${isConvolution ? "" : "not "}a case for Winograd`);
-    t.equal(groupNorm.get(name) !== without, isNorm, `${name} is ${isNorm ? "" : "not "}a case for the norms`);
+  // AMX takes convolutions before the others can, where there is AMX.
+  const only = async (pass: string | null): Promise<Map<string, string>> => bits(["amx", ...PASSES.filter((other) => other !== pass)].join(","));
+  const stock = await only(null);
+  t.ok(stock.size >= 21, `${stock.size} cases`);
+  for (const pass of PASSES) {
+    const found = await only(pass);
+    for (const [name, without] of stock) {
+      // The kernels round differently, which tells whether they were taken.
+      const taken = found.get(name) !== without;
+      t.equal(taken, passOf(name) === pass, `${pass} ${taken ? "changes" : "leaves"} ${name}`);
+    }
   }
+});
+
+function passOf(name: string): string | null {
+  if (KEPT.includes(name)) return null;
+  if (CONVOLUTIONS.includes(name)) return "winograd";
+  return ATTENTION.includes(name) ? "attention" : "group-norm";
+}
+
+t.test("attention does not depend on the number of threads", async (t) => {
+  const bits = async (threads: string): Promise<string[]> =>
+    (await runCases({ OMP_NUM_THREADS: threads })).filter(({ name }) => ATTENTION.includes(name)).map((result) => result.bits);
+  const alone = await bits("1");
+  t.equal(alone.length, ATTENTION.length);
+  t.same(await bits("2"), alone);
+  t.same(await bits("3"), alone);
 });

@@ -63,6 +63,7 @@ struct AmxKernels {
   void (*end_tiles)();
   void (*multiply[kElementTypes])(const MultiplyTiles&);
   void (*store_sums[kElementTypes])(const StoreSums&);
+  AttentionKernels attention[kElementTypes];
 };
 
 // Null where the CPU has no AMX, the system forbids it, or ATEN_CPU_CAPABILITY asks for less than

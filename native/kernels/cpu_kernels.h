@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/attention_kernels.h"
+
 namespace latent_diffusion {
 
 // Elements are float or bfloat16, said by the table's index; arithmetic is float32.
@@ -41,7 +43,21 @@ struct ScaleAndShift {
   const float *scale, *shift;
 };
 
+// `row_count` rows of `size` floats, and codes packed [panel][size][lanes]. For each row the least
+// squared distance so far and its code, which nearer codes replace.
+struct CodeSearch {
+  const float* rows;
+  int64_t row_count, size;
+  const float* panels;
+  int64_t panel_count;
+  int64_t first;  // index of the first panel's first code
+  float* distances;
+  int64_t* nearest;
+};
+
 struct CpuKernels {
+  // Floats in a vector.
+  int64_t lanes;
   // Columns of one packed panel of weights, and the rows of the register block.
   int64_t panel;
   int64_t rows;
@@ -56,6 +72,8 @@ struct CpuKernels {
                                  float* sums, float* squares);
   // Without and with SiLU after it.
   void (*scale_pixels[2][kElementTypes])(const ScaleAndShift&);
+  void (*search_codes)(const CodeSearch&);
+  AttentionKernels attention[kElementTypes];
 };
 
 // What at::get_cpu_capability() names, or the next lower set that was compiled; null where the

@@ -1,13 +1,16 @@
 // The table of one instruction set. Included by the files of instruction_sets/ only.
 #pragma once
 
+#include "kernels/attention_vectors.h"
 #include "kernels/group_norm_kernel.h"
+#include "kernels/nearest_codes_kernel.h"
 #include "kernels/winograd_kernel.h"
 
 namespace latent_diffusion {
 namespace {
 
 constexpr CpuKernels kKernels = {
+    kLanes,
     kPanel,
     kRows,
     {{TransformInputTile<2, float>, TransformInputTile<2, BFloat16>},
@@ -18,6 +21,8 @@ constexpr CpuKernels kKernels = {
     {Moments<float>, Moments<BFloat16>},
     {{ScalePixels<float, false>, ScalePixels<BFloat16, false>},
      {ScalePixels<float, true>, ScalePixels<BFloat16, true>}},
+    SearchCodes,
+    {kAttentionKernels<VectorProducts<float>>, kAttentionKernels<VectorProducts<BFloat16>>},
 };
 
 }  // namespace

@@ -6,7 +6,9 @@
 #include <memory>
 
 #include "kernels/amx_convolution.h"
+#include "kernels/attention.h"
 #include "kernels/group_norm.h"
+#include "kernels/nearest_codes.h"
 #include "kernels/winograd.h"
 
 namespace latent_diffusion {
@@ -36,12 +38,16 @@ bool Register() {
   schemas.def(
       "amx_linear(Tensor input, Tensor packed, Tensor? bias, Tensor? residual, int out_channels) "
       "-> Tensor");
+  schemas.def("nearest_codes(Tensor z, Tensor codes) -> Tensor");
+  schemas.def("attention(Tensor q, Tensor k, Tensor v, float? scale) -> Tensor");
   torch::Library& kernels = KeepLibrary(torch::Library::IMPL, c10::DispatchKey::CPU);
   kernels.impl("winograd_conv2d", WinogradConvolution);
   kernels.impl("group_norm", GroupNorm);
   kernels.impl("group_norm_scales", GroupNormScales);
   kernels.impl("amx_conv2d", AmxConvolution);
   kernels.impl("amx_linear", AmxLinear);
+  kernels.impl("nearest_codes", NearestCodes);
+  kernels.impl("attention", Attention);
   return true;
 }
 

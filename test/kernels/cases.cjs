@@ -37,6 +37,19 @@ function norms(lines, channels) {
     [["w", [channels, 3, 3, 3]], ["weight", [channels]], ["bias", [channels]]]);
 }
 
+/** Queries, keys and values as networks make them: heads side by side in each pixel of `x` [batch, pixels, 3 * heads * size]. */
+function attention(heads, size, options = "None, 0.0, False", shorter = "") {
+  const part = (i, pixels = ":") => `x[:, ${pixels}, ${i * heads * size}:${(i + 1) * heads * size}].view(x.shape[0], -1, ${heads}, ${size}).transpose(1, 2)`;
+  return network([
+    "def forward(self, x):",
+    `    q = ${part(0)}`, `    k = ${part(1, `${shorter}:`)}`, `    v = ${part(2, `${shorter}:`)}`,
+    `    x = torch.scaled_dot_product_attention(q, k, v, ${options})`,
+    `    return x.transpose(1, 2).reshape(x.shape[0], -1, ${heads * size})`,
+  ], []);
+}
+
+const pixels = (heads, size, counts) => counts.map((count, i) => [1 + i % 2, count, 3 * heads * size]);
+
 const CASES = {
   "4 x 4 tiles": () => [convolutions(16, 33, []), sizes(16)],
   "4 x 4 tiles, many channels": () => [convolutions(80, 96, []), sizes(80)],
@@ -56,6 +69,12 @@ const CASES = {
     ["def forward(self, x):", "    return torch.conv2d(x.to(7), self.w.to(7), None, [1, 1], [1, 1], [1, 1], 1).to(6)"], [["w", [16, 16, 3, 3]]]), sizes(16)],
   "group norm, three dimensions": () => [
     norms(["x = x.view(x.shape[0], 32, -1)", "return torch.group_norm(x, 8, self.weight, self.bias, 1e-6, True).transpose(1, 2) + 1"], 32), sizes(3)],
+  "attention": () => [attention(3, 32), pixels(3, 32, [64, 256, 1, 33, 300])],
+  "attention, one long head": () => [attention(1, 200), pixels(1, 200, [150, 700])],
+  "attention, short vectors": () => [attention(4, 7), pixels(4, 7, [40, 5, 130])],
+  "attention, a given scale": () => [attention(2, 48, "None, 0.0, False, scale=0.3"), pixels(2, 48, [70])],
+  "attention, fewer keys than queries": () => [attention(2, 32, "None, 0.0, False", "40"), pixels(2, 32, [41, 90])],
+  "attention, causal": () => [attention(2, 32, "None, 0.0, True"), pixels(2, 32, [64])],
 };
 
 async function valuesOf({ spec, weights }, x, options, method) {

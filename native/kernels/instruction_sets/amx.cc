@@ -1,6 +1,7 @@
 #define LATENT_DIFFUSION_VECTOR_BYTES 64
 #define LATENT_DIFFUSION_VECTOR_REGISTERS 32
 #include "kernels/amx_tiles_kernel.h"
+#include "kernels/attention_amx.h"
 
 namespace latent_diffusion {
 namespace {
@@ -11,6 +12,7 @@ constexpr AmxKernels kKernels = {
     EndTiles,
     {MultiplyTilesOf<true>, MultiplyTilesOf<false>},
     {StoreSumsOf<float>, StoreSumsOf<BFloat16>},
+    {kAttentionKernels<AmxProducts<float>>, kAttentionKernels<AmxProducts<BFloat16>>},
 };
 
 }  // namespace

@@ -25,6 +25,8 @@ constexpr Pass kPasses[] = {
     {"group-norm", FuseGroupNorms},
     {"norms", FuseNorms},
     {"addends", FuseAddends},
+    {"nearest-codes", SearchNearestCodes},
+    {"attention", ReplaceAttention},
 };
 
 // LATENT_DIFFUSION_WITHOUT_PASSES="winograd,...": for tests and measurements.

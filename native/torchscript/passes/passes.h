@@ -39,4 +39,10 @@ void FuseNorms(const Graphs& graphs, c10::ScalarType dtype);
 // convolution_addends.cc: what is added to a convolution's result, added by the convolution.
 void FuseAddends(const Graphs& graphs, c10::ScalarType dtype);
 
+// nearest_codes.cc: the index of the least distance, without the matrix of distances.
+void SearchNearestCodes(const Graphs& graphs, c10::ScalarType dtype);
+
+// attention.cc: scaled dot-product attention without a mask by blocks of keys.
+void ReplaceAttention(const Graphs& graphs, c10::ScalarType dtype);
+
 }  // namespace latent_diffusion
