@@ -273,8 +273,8 @@ export class ScriptModule {
     if ((bakedDevice !== null && bakedDevice !== device) || (bakedDtype !== null && bakedDtype !== dtype)) {
       throw new LatentDiffusionError(
         "ERR_CONFIG_UNSUPPORTED",
-        `This TorchScript file was traced for ${bakedDevice ?? device} and ${bakedDtype ?? dtype}, which its code names; `
-          + `for ${device} and ${dtype}, trace it again there, or load the diffusers checkpoint instead`,
+        `This TorchScript file was traced or frozen for ${bakedDevice ?? device} and ${bakedDtype ?? dtype}, which its code names; `
+          + `for ${device} and ${dtype}, export it again there, or load the diffusers checkpoint instead`,
       );
     }
   }

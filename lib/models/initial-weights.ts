@@ -9,7 +9,7 @@ type Initializer = (generator: Generator, name: string, shape: Shape, spec: Modu
 const uniform = async (generator: Generator, shape: Shape, bound: number): Promise<Tensor> => {
   using unit = await Generator.draw(generator, "rand", shape);
   using scaled = await opAsync("mul.Scalar", unit, 2 * bound);
-  return opAsync("sub.Scalar", scaled, bound);
+  return await opAsync("sub.Scalar", scaled, bound);
 };
 
 /** Kaiming's uniform with a = sqrt(5), which is 1 / sqrt(fan in); the bias has the bound of its weight. */
@@ -28,7 +28,7 @@ const INITIALIZERS: Readonly<Record<string, Initializer>> = {
   Codebook: (generator, _name, shape) => uniform(generator, shape, 1 / (shape[0] ?? 1)),
   GaussianFourierProjection: async (generator, _name, shape) => {
     using unit = await Generator.draw(generator, "randn", shape);
-    return opAsync("mul.Scalar", unit, 16);
+    return await opAsync("mul.Scalar", unit, 16);
   },
 };
 
