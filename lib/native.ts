@@ -202,7 +202,7 @@ function loadAddon(name: string): unknown {
   try {
     return bindings({ bindings: name, module_root: PACKAGE_ROOT });
   } catch (error) {
-    const message = `The native addon ${name}.node cannot be loaded from ${PACKAGE_ROOT}; run \`npm run setup\` in a checkout`;
+    const message = `The native addon ${name}.node cannot be loaded from ${PACKAGE_ROOT}; run \`npm run setup\` in a checkout, and install that one (npm install <its folder>)`;
     throw new LatentDiffusionError("ERR_ADDON_NOT_FOUND", `${message}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
   }
 }
