@@ -70,10 +70,10 @@ class LoadedModule : public ModuleSource {
     if (!frozen || baked.values.empty()) return;
     // Its weights are constants, which nothing moves: it runs where they are, in what most of them
     // are.
-    baked_dtype_ = std::max_element(
-                       baked.values.begin(), baked.values.end(),
-                       [](const auto& a, const auto& b) { return a.second < b.second; })
-                       ->first;
+    baked_dtype_ =
+        std::max_element(baked.values.begin(), baked.values.end(),
+                         [](const auto& a, const auto& b) { return a.second < b.second; })
+            ->first;
     if (!baked_device_) baked_device_ = baked.values_device;
   }
 
