@@ -1,6 +1,6 @@
 import { open } from "node:fs/promises";
 import { inspect } from "node:util";
-import { checkDevice, checkFloatingDType, type FloatingDType, isFloating } from "./device.js";
+import { checkDevice, checkExecution, checkFloatingDType, type FloatingDType, isFloating } from "./device.js";
 import { abortable, InvalidArgumentError, LatentDiffusionError, throwIfAborted } from "./errors.js";
 import {
   type CheckpointHandle, type Device, type DType, type ExecutableHandle, type ModuleHandle, type ModuleInfo, type ModuleSpec,
@@ -88,6 +88,7 @@ export class ScriptModule {
         "ERR_TORCHSCRIPT_UNTRUSTED", "Loading a TorchScript file runs code of the file; pass { trusted: true } if you trust where it came from",
       );
     }
+    checkExecution(execution);
     const handle = await settle(native().moduleLoad(path), ScriptModule.load);
     return ScriptModule.#start(new ScriptModule(INTERNAL, handle, null), execution);
   }
@@ -98,6 +99,7 @@ export class ScriptModule {
    */
   static async define(spec: ModuleSpec, weights: ReadonlyMap<string, Weight>, options?: ExecutionOptions): Promise<ScriptModule> {
     const execution = checkOptions(options, EXECUTION_OPTIONS, "ScriptModule.define");
+    checkExecution(execution);
     const handle = await settle(native().moduleDefine(spec), ScriptModule.define);
     const ordered = native().moduleInfo(handle).parameters.map(({ name }) => {
       const weight = weights.get(name);
@@ -179,6 +181,7 @@ export class ScriptModule {
 
   /** The first half of {@link to}, for those who must move several modules or none; the next move waits for the second half. */
   async stage(options: ExecutionOptions): Promise<StagedExecution> {
+    checkExecution(checkOptions(options, EXECUTION_OPTIONS, "ScriptModule.to"));
     const before = this.#lastMove;
     let end = (): void => undefined;
     this.#lastMove = new Promise<void>((resolve) => { end = resolve; });
@@ -193,12 +196,11 @@ export class ScriptModule {
   }
 
   async #derive(options: ExecutionOptions, asStored: boolean): Promise<StagedExecution> {
-    const wanted = checkOptions(options, EXECUTION_OPTIONS, "ScriptModule.to");
     if (this.#disposed) throw disposedError();
     const current = this.#execution;
-    const device = checkDevice(wanted.device ?? current?.device, "device");
-    const dtype = checkFloatingDType(wanted.dtype ?? current?.dtype, "dtype");
-    const optimize = checkBoolean(wanted.optimize ?? current?.optimize, "optimize");
+    const device = checkDevice(options.device ?? current?.device, "device");
+    const dtype = checkFloatingDType(options.dtype ?? current?.dtype, "dtype");
+    const optimize = checkBoolean(options.optimize ?? current?.optimize, "optimize");
     if (current && current.device === device && current.dtype === dtype && current.optimize === optimize) {
       return { commit: () => undefined, discard: () => undefined };
     }

@@ -198,6 +198,7 @@ t.test("files that are none", async (t) => {
   t.teardown(() => rmSync(folder, { recursive: true }));
   const path = join(folder, "net.pt");
   await t.rejects(ScriptModule.load(path, { trusted: true }), { code: "ERR_CHECKPOINT_NOT_FOUND", message: /net\.pt/ });
+  await t.rejects(ScriptModule.load(path, { trusted: true, dtype: "float8" as never }), { code: "ERR_INVALID_ARGUMENT" }, "options before files");
   await t.rejects(ScriptModule.load(folder, { trusted: true }), { code: "ERR_IO", message: /not a regular file/ });
   writeFileSync(path, "nonsense");
   await t.rejects(ScriptModule.load(path, { trusted: true }), { code: "ERR_TORCHSCRIPT_INVALID" });

@@ -1,6 +1,7 @@
 import { randomInt } from "node:crypto";
 import { join } from "node:path";
 import { inspect } from "node:util";
+import { checkExecution } from "../device.js";
 import { InvalidArgumentError, LatentDiffusionError } from "../errors.js";
 import { Generator } from "../generator.js";
 import type { Device, DType, ModuleSpec } from "../native.js";
@@ -10,7 +11,7 @@ import { EXECUTION_OPTIONS, type ExecutionOptions, ScriptModule } from "../scrip
 import { Tensor } from "../tensor.js";
 import { checkOptions, checkString, unexpected } from "../validate.js";
 import { initialWeights } from "./initial-weights.js";
-import { checkExecution, ScriptNetwork } from "./script-network.js";
+import { ScriptNetwork } from "./script-network.js";
 
 const CONFIG_FILE = "config.json";
 

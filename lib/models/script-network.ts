@@ -1,7 +1,7 @@
-import { checkDevice, checkFloatingDType, FLOATING_DTYPES, type FloatingDType } from "../device.js";
+import { checkDevice, checkExecution, FLOATING_DTYPES, type FloatingDType } from "../device.js";
 import type { Device } from "../native.js";
 import { EXECUTION_OPTIONS, type ExecutionOptions, type ScriptModule, type StagedExecution } from "../script-module.js";
-import { checkBoolean, checkOptions, unexpected } from "../validate.js";
+import { checkOptions, unexpected } from "../validate.js";
 
 /** Where a network moves to: a device, a dtype, or both, or an object of options. */
 export type ExecutionTarget = Device | FloatingDType | ExecutionOptions;
@@ -17,13 +17,6 @@ export function executionOf(targets: readonly ExecutionTarget[]): ExecutionOptio
   }
   checkExecution(execution);
   return execution;
-}
-
-/** Check the options that say how a network runs; what is left out is not checked. */
-export function checkExecution({ device, dtype, optimize }: ExecutionOptions): void {
-  if (device !== undefined) checkDevice(device, "device");
-  if (dtype !== undefined) checkFloatingDType(dtype, "dtype");
-  if (optimize !== undefined) checkBoolean(optimize, "optimize");
 }
 
 /** A network that runs one TorchScript module: where it is, how it moves, how it is let go. */

@@ -1,3 +1,4 @@
+import { checkExecution } from "../device.js";
 import { InvalidArgumentError } from "../errors.js";
 import type { JsonObject } from "../pretrained/json.js";
 import { DDIMScheduler, type DDIMConfigKeys } from "../schedulers/ddim-scheduler.js";
@@ -33,6 +34,7 @@ export interface TorchScriptComponents {
 export async function loadTorchScript(options: TorchScriptOptions): Promise<TorchScriptComponents> {
   const known = ["unet", "vqDecoder", "scheduler", "config", "trusted", ...EXECUTION_OPTIONS];
   const { unet, vqDecoder, scheduler, config, trusted, ...execution } = checkOptions(options, known, "LDMPipeline.fromTorchScript");
+  checkExecution(execution);
   checkSource(unet, "unet");
   checkSource(vqDecoder, "vqDecoder");
   if (config === undefined) throw unexpected("an object or a path", "config", config);
