@@ -1,4 +1,3 @@
-import { open } from "node:fs/promises";
 import { inspect } from "node:util";
 import { checkDevice, checkExecution, checkFloatingDType, type FloatingDType, isFloating } from "./device.js";
 import { abortable, InvalidArgumentError, LatentDiffusionError, throwIfAborted } from "./errors.js";
@@ -6,7 +5,7 @@ import {
   type CheckpointHandle, type Device, type DType, type ExecutableHandle, type ModuleHandle, type ModuleInfo, type ModuleSpec,
   native, type NativeArgument, type NativeResult, type NativeWeight, settle, type TensorHandle,
 } from "./native.js";
-import { raiseIo, replaceFile } from "./pretrained/atomic-file.js";
+import { replaceNamedFile } from "./pretrained/atomic-file.js";
 import { handleOf, Tensor, wrapTensor } from "./tensor.js";
 import { checkBoolean, checkOptions, checkSignal, checkString, unexpected } from "./validate.js";
 
@@ -231,16 +230,8 @@ export class ScriptModule {
     checkString(path, "path");
     if (this.#disposed) throw disposedError();
     const target = dtype === undefined ? null : checkFloatingDType(dtype, "dtype");
-    await replaceFile(path, async (temporary) => {
-      // Made here: LibTorch would say of a folder that does not exist that the operation failed.
-      const file = await open(temporary, "w").catch(raiseIo(`Cannot write ${path}`));
-      try {
-        await settle(native().moduleSave(this.#module, this.#lowerWeights(), temporary, target), this.save);
-        await file.sync().catch(raiseIo(`Cannot write ${path}`));
-      } finally {
-        await file.close();
-      }
-    });
+    // Begun before anything is waited for: the module may be disposed next.
+    await replaceNamedFile(path, (temporary) => settle(native().moduleSave(this.#module, this.#lowerWeights(), temporary, target), this.save));
   }
 
   /** Free the code and the weights, after what is queued; a second call does nothing. */

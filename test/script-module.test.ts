@@ -154,6 +154,11 @@ t.test("save writes beside the file and puts it in place when it is whole", asyn
   t.notOk(readFileSync(path).equals(before));
   await t.rejects(module.save(join(folder, "nowhere", "net.pt")), { code: "ERR_IO", message: /nowhere/ });
   t.strictSame(readdirSync(folder).sort(), ["net.pt", "old.pt"], "nothing is left lying about");
+  const brief = await ScriptModule.define(NET, WEIGHTS);
+  const saving = brief.save(path);
+  brief.dispose();
+  await saving;
+  t.ok(readFileSync(path).equals(before), "a save that was begun outlives its module");
 });
 
 t.test("a file of mixed dtypes keeps them, unless one is asked for", async (t) => {

@@ -1,5 +1,7 @@
 import { randomBytes } from "node:crypto";
+import { mkdtempSync } from "node:fs";
 import { open, rename, rm } from "node:fs/promises";
+import { basename, join } from "node:path";
 import { LatentDiffusionError } from "../errors.js";
 
 /** A file to be written whole. */
@@ -53,6 +55,30 @@ export async function writeWhole(path: string, content: Uint8Array | string): Pr
     fail(error);
   } finally {
     await file.close();
+  }
+}
+
+/**
+ * As {@link replaceFile}, for a format that writes its file's name into the file, as TorchScript's archives do: the temporary file has
+ * the same name, in a folder of its own.
+ * @param write is called before anything is waited for
+ */
+export async function replaceNamedFile(path: string, write: PendingFile["write"]): Promise<void> {
+  const fail = raiseIo(`Cannot write ${path}`);
+  let folder = "";
+  try {
+    folder = mkdtempSync(`${path}.tmp-`);
+  } catch (error) {
+    fail(error);
+  }
+  const temporary = join(folder, basename(path));
+  try {
+    await write(temporary);
+    const file = await open(temporary, "r+").catch(fail);
+    await file.sync().catch(fail).finally(() => file.close());
+    await rename(temporary, path).catch(fail);
+  } finally {
+    await rm(folder, { recursive: true, force: true }).catch(() => undefined);
   }
 }
 
