@@ -1,6 +1,6 @@
 import { LatentDiffusionError } from "./errors.js";
 import { type Device, type DType, native, openedLibTorch } from "./native.js";
-import { unexpected } from "./validate.js";
+import { checkBoolean, unexpected } from "./validate.js";
 
 /** The dtypes that a network can run in. */
 export const FLOATING_DTYPES = ["float32", "float64", "float16", "bfloat16"] as const;
@@ -33,6 +33,13 @@ export function checkFloatingDType(value: unknown, option: string): FloatingDTyp
   const found = FLOATING_DTYPES.find((dtype) => dtype === value);
   if (!found) throw unexpected(`one of ${FLOATING_DTYPES.map((dtype) => `"${dtype}"`).join(", ")}`, option, value);
   return found;
+}
+
+/** Check the options that say how a network runs; what is left out is not checked. */
+export function checkExecution({ device, dtype, optimize }: { device?: unknown; dtype?: unknown; optimize?: unknown }): void {
+  if (device !== undefined) checkDevice(device, "device");
+  if (dtype !== undefined) checkFloatingDType(dtype, "dtype");
+  if (optimize !== undefined) checkBoolean(optimize, "optimize");
 }
 
 /** Tell whether a dtype holds floating-point numbers. */

@@ -57,3 +57,22 @@ export class AbortError extends Error {
 export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw new AbortError(signal.reason);
 }
+
+/** Settle with the promise, or reject with {@link AbortError} as soon as the signal aborts; `onAbort` tells the work to stop. */
+export async function abortable<T>(promise: Promise<T>, signal: AbortSignal, onAbort: () => void): Promise<T> {
+  let listener: (() => void) | undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    listener = () => {
+      onAbort();
+      reject(new AbortError(signal.reason));
+    };
+    signal.addEventListener("abort", listener, { once: true });
+  });
+  // The race may be lost by a forward that then fails by itself: nobody waits for it any more.
+  promise.catch(() => undefined);
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    if (listener) signal.removeEventListener("abort", listener);
+  }
+}

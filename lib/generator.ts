@@ -1,7 +1,7 @@
 import { inspect } from "node:util";
 import { checkDevice } from "./device.js";
 import { InvalidArgumentError, LatentDiffusionError } from "./errors.js";
-import { type Device, type DType, DTYPES, type GeneratorHandle, native, run } from "./native.js";
+import { type Device, type DType, DTYPES, type GeneratorHandle, native, type NativeArgument, run, settle, type TensorHandle } from "./native.js";
 import { checkShape, type Tensor, wrapTensor } from "./tensor.js";
 import { checkOneOf, checkOptions, unexpected } from "./validate.js";
 
@@ -65,17 +65,24 @@ export class Generator {
    */
   randn(shape: readonly number[], options?: { dtype?: DType }): Tensor {
     const { dtype = "float32" } = checkOptions(options, ["dtype"], "Generator.randn");
-    checkOneOf(dtype, "dtype", DTYPES);
-    const args = [checkShape(shape, "shape"), this.#open(), dtype, null, this.device] as const;
-    return wrapTensor(run(() => native().op("randn.generator", args)) as never);
+    const args = this.#arguments(shape, dtype);
+    return wrapTensor(run(() => native().op("randn.generator", args)) as TensorHandle);
   }
 
   /** Draw numbers from [0, 1), as `torch.rand`. */
   rand(shape: readonly number[], options?: { dtype?: DType }): Tensor {
     const { dtype = "float32" } = checkOptions(options, ["dtype"], "Generator.rand");
-    checkOneOf(dtype, "dtype", DTYPES);
-    const args = [checkShape(shape, "shape"), this.#open(), dtype, null, this.device] as const;
-    return wrapTensor(run(() => native().op("rand.generator", args)) as never);
+    const args = this.#arguments(shape, dtype);
+    return wrapTensor(run(() => native().op("rand.generator", args)) as TensorHandle);
+  }
+
+  /**
+   * @internal Draw float32 numbers on the executor: the same as {@link rand}'s or {@link randn}'s, for tensors of a network's size. The
+   * next draw must wait for this one.
+   */
+  static async draw(generator: Generator, kind: "rand" | "randn", shape: readonly number[]): Promise<Tensor> {
+    const args = generator.#arguments(shape, "float32");
+    return wrapTensor(await settle(native().opAsync(`${kind}.generator`, args), Generator.draw) as TensorHandle);
   }
 
   /** Free the state; a second call does nothing. */
@@ -90,6 +97,10 @@ export class Generator {
 
   [inspect.custom](): string {
     return this.#handle ? `Generator(${this.device}, seed ${this.seed})` : `Generator(${this.device}, disposed)`;
+  }
+
+  #arguments(shape: readonly number[], dtype: DType): readonly NativeArgument[] {
+    return [checkShape(shape, "shape"), this.#open(), checkOneOf(dtype, "dtype", DTYPES), null, this.device];
   }
 
   #open(): GeneratorHandle {

@@ -3,7 +3,8 @@ export { AbortError, type ErrorCode, InvalidArgumentError, LatentDiffusionError 
 export { Generator } from "./generator.js";
 export { type GridOptions, makeGrid } from "./image-grid.js";
 export { Image, type ImageChannels, type ImageFormat, type ImageFormatOptions, type ImageSize } from "./image.js";
-export { type ExecutionTarget, type FromConfigOptions, type FromPretrainedOptions } from "./models/network-model.js";
+export { type FromConfigOptions, type FromPretrainedOptions } from "./models/network-model.js";
+export { type ExecutionTarget } from "./models/script-network.js";
 export { type UNet2DConfig, type UNet2DConfigKeys } from "./models/unet-2d-config.js";
 export { type UNet2DForwardOptions, UNet2DModel, type UNet2DOutput } from "./models/unet-2d-model.js";
 export { type VQConfig, type VQConfigKeys } from "./models/vq-config.js";
@@ -16,6 +17,7 @@ export { type TorchScriptComponents, type TorchScriptOptions } from "./pipelines
 export { type DenoisingNetwork, type LatentDecoder, type LDMComponents } from "./pipelines/pipeline-parts.js";
 export { type EventStream } from "./pipelines/stream.js";
 export { type TorchScriptConfig, type TorchScriptDecoder, type TorchScriptUNet } from "./pipelines/torchscript-parts.js";
+export { type PipelineConfig } from "./pretrained/model-index.js";
 export { type SaveWeightsOptions } from "./pretrained/weights.js";
 export { configure, runtimeInfo, type RuntimeInfo, type RuntimeOptions } from "./runtime.js";
 export {

@@ -146,7 +146,7 @@ interface Loader {
 export type WaitPolicy = "balanced" | "active" | "passive";
 
 /** What is read once, when LibTorch is opened. */
-export const openingOptions: { libtorch?: string; waitPolicy?: WaitPolicy } = {};
+export const openingOptions: { libtorch?: string; waitPolicy?: WaitPolicy; threads?: number } = {};
 
 let opened: { addon: Addon; libtorch: LibTorch } | undefined;
 
@@ -177,6 +177,7 @@ function open(): { addon: Addon; libtorch: LibTorch } {
     }
   }
   const addon = loadAddon("latent_diffusion") as Addon;
+  if (openingOptions.threads !== undefined) addon.setThreads(openingOptions.threads);
   // Node runs no cleanup hooks on process.exit() in the main thread; a worker's end must not stop the others' executors.
   if (isMainThread) process.once("exit", () => addon.shutdown());
   return { addon, libtorch };
@@ -201,7 +202,7 @@ function loadAddon(name: string): unknown {
   try {
     return bindings({ bindings: name, module_root: PACKAGE_ROOT });
   } catch (error) {
-    const message = `The native addon ${name}.node cannot be loaded from ${PACKAGE_ROOT}; run \`npm run setup\` in a checkout`;
+    const message = `The native addon ${name}.node cannot be loaded from ${PACKAGE_ROOT}; run \`npm run setup\` in a checkout, and install that one (npm install <its folder>)`;
     throw new LatentDiffusionError("ERR_ADDON_NOT_FOUND", `${message}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
   }
 }

@@ -42,7 +42,10 @@ export function configure(options: RuntimeOptions): void {
   }
   if (libtorch !== undefined) openingOptions.libtorch = libtorch;
   if (waitPolicy !== undefined) openingOptions.waitPolicy = waitPolicy;
-  if (threads !== undefined) native().setThreads(threads);
+  if (threads === undefined) return;
+  openingOptions.threads = threads;
+  // LibTorch is not opened for this: the next configure() may still say which.
+  if (openedLibTorch()) native().setThreads(threads);
 }
 
 /**

@@ -1,10 +1,11 @@
 import { inspect } from "node:util";
-import { checkDevice, checkFloatingDType, type FloatingDType, isFloating } from "./device.js";
-import { AbortError, InvalidArgumentError, LatentDiffusionError, throwIfAborted } from "./errors.js";
+import { checkDevice, checkExecution, checkFloatingDType, type FloatingDType, isFloating } from "./device.js";
+import { abortable, InvalidArgumentError, LatentDiffusionError, throwIfAborted } from "./errors.js";
 import {
   type CheckpointHandle, type Device, type DType, type ExecutableHandle, type ModuleHandle, type ModuleInfo, type ModuleSpec,
   native, type NativeArgument, type NativeResult, type NativeWeight, settle, type TensorHandle,
 } from "./native.js";
+import { replaceNamedFile } from "./pretrained/atomic-file.js";
 import { handleOf, Tensor, wrapTensor } from "./tensor.js";
 import { checkBoolean, checkOptions, checkSignal, checkString, unexpected } from "./validate.js";
 
@@ -60,7 +61,7 @@ export class ScriptModule {
   readonly #weights: readonly Weight[] | null;
   #execution: Execution | undefined;
   #disposed = false;
-  /** Moves wait for each other, so that the one that was asked for last decides. */
+  /** Moves wait for each other, so that the one that was asked for last decides: settled when the last one has ended. */
   #lastMove: Promise<unknown> = Promise.resolve();
 
   /** Not for callers: use {@link ScriptModule.load}. */
@@ -86,6 +87,7 @@ export class ScriptModule {
         "ERR_TORCHSCRIPT_UNTRUSTED", "Loading a TorchScript file runs code of the file; pass { trusted: true } if you trust where it came from",
       );
     }
+    checkExecution(execution);
     const handle = await settle(native().moduleLoad(path), ScriptModule.load);
     return ScriptModule.#start(new ScriptModule(INTERNAL, handle, null), execution);
   }
@@ -96,6 +98,7 @@ export class ScriptModule {
    */
   static async define(spec: ModuleSpec, weights: ReadonlyMap<string, Weight>, options?: ExecutionOptions): Promise<ScriptModule> {
     const execution = checkOptions(options, EXECUTION_OPTIONS, "ScriptModule.define");
+    checkExecution(execution);
     const handle = await settle(native().moduleDefine(spec), ScriptModule.define);
     const ordered = native().moduleInfo(handle).parameters.map(({ name }) => {
       const weight = weights.get(name);
@@ -106,7 +109,7 @@ export class ScriptModule {
   }
 
   static async #start(module: ScriptModule, options: ExecutionOptions): Promise<ScriptModule> {
-    const own = module.info.parameters.find(({ dtype }) => isFloating(dtype))?.dtype ?? "float32";
+    const own = module.info.parameters.find(({ dtype }) => isFloating(dtype))?.dtype ?? module.info.bakedDtype ?? "float32";
     // A file without a wish keeps each weight's dtype, and is known by the first one's.
     const asStored = module.#weights === null && options.dtype === undefined;
     try {
@@ -169,28 +172,34 @@ export class ScriptModule {
    * Derive for another device or dtype, in place; on failure the old state stands.
    * @throws LatentDiffusionError `ERR_DEVICE_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`, `ERR_CONFIG_UNSUPPORTED` for a trace, `ERR_DISPOSED`
    */
-  to(options: ExecutionOptions): Promise<this> {
-    const move = this.#lastMove.then(async () => {
-      const staged = await this.stage(options);
-      staged.commit();
-      return this;
-    });
-    this.#lastMove = move.catch(() => undefined);
-    return move;
+  async to(options: ExecutionOptions): Promise<this> {
+    const staged = await this.stage(options);
+    staged.commit();
+    return this;
   }
 
-  /** The first half of {@link to}, for those who must move several modules or none. */
-  stage(options: ExecutionOptions): Promise<StagedExecution> {
-    return this.#derive(options, false);
+  /** The first half of {@link to}, for those who must move several modules or none; the next move waits for the second half. */
+  async stage(options: ExecutionOptions): Promise<StagedExecution> {
+    checkExecution(checkOptions(options, EXECUTION_OPTIONS, "ScriptModule.to"));
+    const before = this.#lastMove;
+    let end = (): void => undefined;
+    this.#lastMove = new Promise<void>((resolve) => { end = resolve; });
+    await before;
+    try {
+      const { commit, discard } = await this.#derive(options, false);
+      return { commit: () => { commit(); end(); }, discard: () => { discard(); end(); } };
+    } catch (error) {
+      end();
+      throw error;
+    }
   }
 
   async #derive(options: ExecutionOptions, asStored: boolean): Promise<StagedExecution> {
-    const wanted = checkOptions(options, EXECUTION_OPTIONS, "ScriptModule.to");
     if (this.#disposed) throw disposedError();
     const current = this.#execution;
-    const device = checkDevice(wanted.device ?? current?.device, "device");
-    const dtype = checkFloatingDType(wanted.dtype ?? current?.dtype, "dtype");
-    const optimize = checkBoolean(wanted.optimize ?? current?.optimize, "optimize");
+    const device = checkDevice(options.device ?? current?.device, "device");
+    const dtype = checkFloatingDType(options.dtype ?? current?.dtype, "dtype");
+    const optimize = checkBoolean(options.optimize ?? current?.optimize, "optimize");
     if (current && current.device === device && current.dtype === dtype && current.optimize === optimize) {
       return { commit: () => undefined, discard: () => undefined };
     }
@@ -211,15 +220,18 @@ export class ScriptModule {
   }
 
   /**
-   * Write a file that Python's `torch.jit.load` opens, with stock operators, on the CPU.
+   * Write a file that Python's `torch.jit.load` opens, with stock operators, on the CPU; its name stands for a whole file at any time.
+   * @param path in a folder that exists
    * @param options `dtype` of the floating weights; default: as they are stored
+   * @throws LatentDiffusionError `ERR_IO`, `ERR_DISPOSED`
    */
   async save(path: string, options?: { dtype?: FloatingDType }): Promise<void> {
     const { dtype } = checkOptions(options, ["dtype"], "ScriptModule.save");
     checkString(path, "path");
     if (this.#disposed) throw disposedError();
     const target = dtype === undefined ? null : checkFloatingDType(dtype, "dtype");
-    await settle(native().moduleSave(this.#module, this.#lowerWeights(), path, target), this.save);
+    // Begun before anything is waited for: the module may be disposed next.
+    await replaceNamedFile(path, (temporary) => settle(native().moduleSave(this.#module, this.#lowerWeights(), temporary, target), this.save));
   }
 
   /** Free the code and the weights, after what is queued; a second call does nothing. */
@@ -254,8 +266,8 @@ export class ScriptModule {
     if ((bakedDevice !== null && bakedDevice !== device) || (bakedDtype !== null && bakedDtype !== dtype)) {
       throw new LatentDiffusionError(
         "ERR_CONFIG_UNSUPPORTED",
-        `This TorchScript file was traced for ${bakedDevice ?? device} and ${bakedDtype ?? dtype}, which its code names; `
-          + `for ${device} and ${dtype}, trace it again there, or load the diffusers checkpoint instead`,
+        `This TorchScript file was traced or frozen for ${bakedDevice ?? device} and ${bakedDtype ?? dtype}, which its code names; `
+          + `for ${device} and ${dtype}, export it again there, or load the diffusers checkpoint instead`,
       );
     }
   }
@@ -272,23 +284,4 @@ function lowerArgument(arg: ScriptArgument): NativeArgument {
 function raise(result: NativeResult): ScriptResult {
   if (Array.isArray(result)) return result.map(raise);
   return typeof result === "object" ? wrapTensor(result as TensorHandle) : result;
-}
-
-/** Settle with the promise, or reject as soon as the signal aborts; `onAbort` tells the work to stop. */
-async function abortable<T>(promise: Promise<T>, signal: AbortSignal, onAbort: () => void): Promise<T> {
-  let listener: (() => void) | undefined;
-  const aborted = new Promise<never>((_, reject) => {
-    listener = () => {
-      onAbort();
-      reject(new AbortError(signal.reason));
-    };
-    signal.addEventListener("abort", listener, { once: true });
-  });
-  // The race may be lost by a forward that then fails by itself: nobody waits for it any more.
-  promise.catch(() => undefined);
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    if (listener) signal.removeEventListener("abort", listener);
-  }
 }

@@ -56,7 +56,7 @@ export class Tensor {
     if (count !== source.length) {
       throw new InvalidArgumentError(`Expected ${count} elements for shape [${sizes.join(", ")}] but received ${source.length}`);
     }
-    const handle = run(() => native().tensorFrom(source as NumericArray, sizes, own));
+    const handle = run(() => native().tensorFrom(unshared(source as NumericArray), sizes, own));
     const tensor = new Tensor(INTERNAL, handle);
     return dtype === undefined || dtype === own ? tensor : op("to.dtype", tensor, dtype);
   }
@@ -139,6 +139,11 @@ export function wrapTensor(handle: TensorHandle): Tensor {
   return new Tensor(INTERNAL, handle);
 }
 
+/** Node-API does not look into shared memory: what lies there is copied once more. */
+function unshared(data: NumericArray): NumericArray {
+  return data.buffer instanceof SharedArrayBuffer ? data.slice() : data;
+}
+
 /** Check sizes of dimensions. */
 export function checkShape(value: unknown, option: string): readonly number[] {
   if (!Array.isArray(value)) throw unexpected("an array of sizes", option, value);
@@ -197,7 +202,8 @@ type Operand = Tensor | number | boolean | string | null | undefined | readonly 
 
 /**
  * Run one operator at once on the calling thread; for the small tensors of schedulers.
- * Scalars follow PyTorch's type promotion: a number never widens a tensor's dtype.
+ * Scalars follow PyTorch's type promotion: a number never widens a tensor's dtype. A whole number is an int, as in Python; `-0`, which
+ * Python's ints do not have, is a float.
  * @throws LatentDiffusionError `ERR_TORCH` with LibTorch's message for operands that do not fit, `ERR_DISPOSED`
  */
 export function op<Name extends keyof Operators>(name: Name, ...operands: Parameters<Operators[Name]>): Tensor {

@@ -6,19 +6,26 @@ import { ensureItWorks } from "./setup/check.mjs";
 import { SetupError } from "./setup/command.mjs";
 import { ensureDependencies } from "./setup/dependencies.mjs";
 import { ensureLibTorch } from "./setup/libtorch.mjs";
+import { withLock } from "./setup/lock.mjs";
+import { setupLock } from "./setup/paths.mjs";
 import { Report } from "./setup/report.mjs";
 import { ensureTypeScript } from "./setup/typescript.mjs";
 
 const OLDEST_NODE = [20, 17];
 
 /**
- * Do all that is missing: npm dependencies, LibTorch, addon, TypeScript; then make one tensor.
+ * Do all that is missing: npm dependencies, LibTorch, addon, TypeScript; then make one tensor. One process at a time: two at once
+ * wait for each other, and the second finds all done.
  * @param {{ report?: Report, rebuild?: "all" | "native" | "typescript" }} [options] `rebuild`: what to build even if it is fresh
  * @returns {Promise<import("./setup/libtorch.mjs").LibTorch>} the LibTorch in use
  * @throws {SetupError} with advice
  */
 export async function setup({ report = new Report(), rebuild } = {}) {
   checkNode();
+  return withLock(setupLock, () => ensureAll(report, rebuild), () => report.write("  another setup is at work in this checkout; waiting for it ..."));
+}
+
+async function ensureAll(report, rebuild) {
   await report.part("dependencies", ensureDependencies);
   const libTorch = await report.part("LibTorch", ensureLibTorch);
   const forced = (part) => ({ force: rebuild === "all" || rebuild === part });

@@ -2,6 +2,7 @@ import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { readConfig, writeConfig } from "../lib/pretrained/config-file.js";
+import { MAX_JSON_BYTES } from "../lib/pretrained/json.js";
 
 function folderWith(t: Test, text: string | Uint8Array): string {
   const folder = t.testdir({});
@@ -44,6 +45,11 @@ t.test("refusals name the file and what is wrong", async (t) => {
     await t.rejects(readConfig(folder, "config.json", "UNet2DModel"), { code, message }, String(text));
     await t.rejects(readConfig(folder, "config.json", "UNet2DModel"), { message: new RegExp(`config\\.json`) });
   }
+});
+
+t.test("a file that would hold up the event loop is not parsed", async (t) => {
+  const folder = folderWith(t, `{"a":"${" ".repeat(MAX_JSON_BYTES)}"}`);
+  await t.rejects(readConfig(folder, "config.json", "VQModel"), { code: "ERR_CHECKPOINT_INVALID", message: /5000008 bytes, above the bound of 5000000/ });
 });
 
 t.test("a missing file or folder is said to be missing", async (t) => {

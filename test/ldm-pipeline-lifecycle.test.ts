@@ -89,6 +89,16 @@ t.test("a move while pictures are decoded does not end the run", async (t) => {
   t.equal(pipe.dtype, "float64");
 });
 
+t.test("moves of a pipeline and of its part take their turn", async (t) => {
+  using pipe = await LDMPipeline.fromPretrained(CHECKPOINT);
+  using twin = new LDMPipeline({ ...pipe.components });
+  await Promise.all([pipe.to("float64"), pipe.unet.to("bfloat16")]);
+  t.strictSame([pipe.unet.dtype, pipe.vqvae.dtype], ["bfloat16", "float64"], "the part was asked last");
+  await Promise.all([pipe.unet.to("float64"), pipe.to("float32"), twin.vqvae.to("float64"), twin.to({ dtype: "bfloat16", optimize: false })]);
+  t.strictSame([pipe.unet.dtype, pipe.vqvae.dtype, pipe.unet.optimize], ["bfloat16", "bfloat16", false]);
+  await t.rejects(pipe.to(wrong("float12")), { code: "ERR_INVALID_ARGUMENT", message: /"cuda:<index>", "float32".* but received "float12"/ });
+});
+
 t.test("of two moves at once the last one stands", async (t) => {
   using pipe = await LDMPipeline.fromPretrained(CHECKPOINT);
   await Promise.all([pipe.unet.to("float64"), pipe.unet.to("bfloat16"), pipe.unet.to("float32")]);

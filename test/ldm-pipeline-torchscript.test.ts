@@ -72,14 +72,19 @@ t.test("what is wrong is said, and nothing stays open", async (t) => {
     [{ config: { ...CONFIG, sample_size: "8" } }, /config.sample_size/],
     [{ config: { ...CONFIG, scaling_factor: 0 } }, /scalingFactor/],
     [{ config: { ...CONFIG, latent_channels: 3 } }, /Unknown option "latent_channels"/],
-    [{ scheduler: undefined }, /a scheduler or a folder for scheduler/],
-    [{ scheduler: {} }, /a scheduler for scheduler/],
+    [{ scheduler: undefined }, /a scheduler, its config or a folder for scheduler/],
+    [{ scheduler: { beta_stat: 1 } }, /Unknown key "beta_stat".*did you mean "beta_start"/],
+    [{ scheduler: { step: 1 } }, /a scheduler for scheduler/],
+    [{ vqDecoder: unet }, /two modules for unet and vqDecoder/],
     [{ vqvae: 1 }, /Unknown option "vqvae"/],
   ];
   for (const [options, message] of refused) {
     await t.rejects(LDMPipeline.fromTorchScript(wrong({ ...parts, ...options })), { code: "ERR_INVALID_ARGUMENT", message }, String(message));
   }
   await t.rejects(LDMPipeline.fromTorchScript({ ...parts, unet: "nowhere.pt" }), { code: "ERR_CHECKPOINT_NOT_FOUND" });
+  await t.rejects(LDMPipeline.fromTorchScript({ ...parts, config: "nowhere.json" }), { code: "ERR_CHECKPOINT_NOT_FOUND" });
+  const other = { ...parts, scheduler: { _class_name: "PNDMScheduler" } };
+  await t.rejects(LDMPipeline.fromTorchScript(other), { code: "ERR_CONFIG_UNSUPPORTED", message: /"DDIMScheduler" for _class_name .* received "PNDMScheduler"/ });
   t.notOk(vqDecoder.disposed, "what the caller brought stays the caller's");
   const sizeless = await LDMPipeline.fromTorchScript({ ...parts, config: { in_channels: 3 } });
   await t.rejects(sizeless.generate(QUICK), { code: "ERR_INVALID_ARGUMENT", message: /height/ });
@@ -87,6 +92,19 @@ t.test("what is wrong is said, and nothing stays open", async (t) => {
   const path = join(t.testdir({}), "config.json");
   writeFileSync(path, "[]");
   await t.rejects(LDMPipeline.fromTorchScript({ ...parts, config: path }), { code: "ERR_CHECKPOINT_INVALID" });
+});
+
+t.test("a scheduler may be a config: a literal, or a file's content", async (t) => {
+  const forward = "def forward(self, sample, timestep):\n    return sample * self.weight\n";
+  for (const scheduler of [{ timestep_spacing: "trailing" } as const, { _class_name: "DDIMScheduler", timestep_spacing: "trailing", foreign: 1 }]) {
+    using pipe = await LDMPipeline.fromTorchScript({ unet: await moduleOf(forward), vqDecoder: await decoder(), scheduler, config: CONFIG, trusted: true });
+    t.equal(pipe.scheduler.config.timestep_spacing, "trailing");
+    t.equal((await pipe.generate(QUICK)).images.length, 1);
+    t.strictSame(pipe.config.scheduler, ["diffusers", "DDIMScheduler"]);
+    t.strictSame([pipe.config.unet, pipe.config.vqvae], [[null, null], [null, null]], "diffusers has no such classes");
+    await pipe.unet.to("float64");
+    t.equal(pipe.unet.dtype, "float64", "a part moves by itself too");
+  }
 });
 
 t.test("the timestep is a float32 without dimensions, so fractions survive", async (t) => {

@@ -1,4 +1,4 @@
-import { cpSync, readFileSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { Generator } from "../lib/generator.js";
@@ -242,11 +242,19 @@ t.test("what is saved is what is loaded", async (t) => {
   const pipe = await LDMPipeline.fromPretrained(CHECKPOINT, { optimize: false });
   t.teardown(() => pipe.dispose());
   await pipe.savePretrained(folder, { variant: "fp16" });
+  const index = join(folder, "model_index.json");
+  t.strictSame(pipe.config, JSON.parse(readFileSync(index, "utf8")), "config is what the index says");
+  t.throws(() => Object.assign(pipe.config, { unet: null }), TypeError);
   await t.rejects(LDMPipeline.fromPretrained(folder), { code: "ERR_CHECKPOINT_NOT_FOUND" });
   await t.rejects(LDMPipeline.fromPretrained(folder, { variant: "bf16" }), { code: "ERR_CHECKPOINT_NOT_FOUND", message: /variant "bf16"/ });
   const again = await LDMPipeline.fromPretrained(folder, { optimize: false, variant: "fp16" });
   t.teardown(() => again.dispose());
   t.ok(pixels((await again.generate(QUICK)).images).equals(pixels((await pipe.generate(QUICK)).images)));
+  await t.rejects(again.savePretrained(folder, wrong({ varient: "fp16" })), { message: /"varient" for savePretrained; did you mean "variant"/ });
+  t.ok(existsSync(index), "a wrong option does no harm");
+  const full = Object.create(pipe.vqvae, { savePretrained: { value: async () => { throw new Error("no room"); } } }) as typeof pipe.vqvae;
+  await t.rejects(new LDMPipeline({ ...pipe.components, vqvae: full }).savePretrained(folder), { message: "no room" });
+  t.notOk(existsSync(index), "parts of two saves are no pipeline");
 });
 
 t.test("folders that cannot be loaded", async (t) => {

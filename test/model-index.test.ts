@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { readModelIndex, writeModelIndex } from "../lib/pretrained/model-index.js";
+import { pipelineConfig, readModelIndex, writeModelIndex } from "../lib/pretrained/model-index.js";
 
 const PARTS = { vqvae: ["diffusers", "VQModel"], unet: ["diffusers", "UNet2DModel"], scheduler: ["diffusers", "DDIMScheduler"] };
 
@@ -24,7 +24,7 @@ t.test("the pipeline's first name is known, and a part may be left for the calle
 t.test("what is written is what diffusers writes, and is read again", async (t) => {
   const folder = join(t.testdir({}), "pipeline");
   const index = { vqvae: "VQModel", unet: "UNet2DModel", scheduler: null } as const;
-  await writeModelIndex(folder, index);
+  await writeModelIndex(folder, pipelineConfig(index));
   t.equal(readFileSync(join(folder, "model_index.json"), "utf8"), `{
   "_class_name": "LDMPipeline",
   "_diffusers_version": "0.42.1",

@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, utimesSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import t from "tap";
 import { median, ratioToFirst } from "../bench/statistics.mjs";
@@ -6,6 +6,7 @@ import { checkFile, checkHouse } from "../scripts/check-house.mjs";
 import { capture, runCommand } from "../scripts/setup/command.mjs";
 import { fingerprint } from "../scripts/setup/fingerprint.mjs";
 import { versionOf } from "../scripts/setup/libtorch.mjs";
+import { withLock } from "../scripts/setup/lock.mjs";
 import { inProject } from "../scripts/setup/paths.mjs";
 import { ProgressBar } from "../scripts/setup/progress-bar.mjs";
 import { formatSeconds, Report } from "../scripts/setup/report.mjs";
@@ -81,6 +82,25 @@ t.test("a product is made anew when a source changes, moves or goes", (t) => {
   write(`a/${process.hrtime.bigint()}.cc`, "");
   t.not(hash(), before, "one file more");
   t.end();
+});
+
+t.test("one at a time: who comes second waits, and a lock that was left behind is taken over", async (t) => {
+  const file = join(t.testdir({}), "inner", "setup.lock");
+  const seen: string[] = [];
+  const work = (name: string): Promise<string> => withLock(file, async () => {
+    seen.push(`${name} begins`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    seen.push(`${name} ends`);
+    return name;
+  }, () => seen.push(`${name} waits`));
+  t.strictSame(await Promise.all([work("a"), work("b")]), ["a", "b"]);
+  t.strictSame(seen, ["a begins", "b waits", "a ends", "b begins", "b ends"]);
+  await t.rejects(withLock(file, async () => { throw new Error("it failed"); }), { message: "it failed" });
+  t.notOk(existsSync(file), "a failure lets go");
+  writeFileSync(file, "of a process that was killed");
+  utimesSync(file, 0, 0);
+  t.equal(await work("c"), "c");
+  t.equal(seen.at(-3), "b ends", "it did not wait");
 });
 
 t.test("a command that fails tells its end and the advice", async (t) => {

@@ -1,6 +1,7 @@
 import t from "tap";
 import { LatentDiffusionError } from "../lib/errors.js";
-import { type ByteSource, type Header, MAX_HEADER_BYTES, readHeader } from "../lib/pretrained/safetensors-header.js";
+import { MAX_JSON_BYTES } from "../lib/pretrained/json.js";
+import { type ByteSource, type Header, readHeader } from "../lib/pretrained/safetensors-header.js";
 import { xorshift } from "./support/xorshift.js";
 
 const F = "weights.safetensors";
@@ -65,7 +66,7 @@ const REFUSED: [what: string, bytes: Uint8Array, message: RegExp][] = [
   ["an empty file", Buffer.alloc(0), /0 bytes are too few/],
   ["seven bytes", Buffer.alloc(7), /7 bytes are too few/],
   ["a length beyond the file", file("{}", 0, 3n), /cut short: a header of 3 bytes, but only 2 follow/],
-  ["a length beyond the bound", file("{}", 0, BigInt(MAX_HEADER_BYTES) + 1n), /100000001 bytes, above the bound of 100000000/],
+  ["a length beyond the bound", file("{}", 0, BigInt(MAX_JSON_BYTES) + 1n), /5000001 bytes, above the bound of 5000000/],
   ["a length beyond 2^53", file("{}", 0, 2n ** 64n - 1n), /18446744073709551615 bytes, above the bound/],
   ["an empty header", file(""), /does not start with "\{"/],
   ["another kind of file", file(" {}"), /does not start with "\{"/],

@@ -1,10 +1,12 @@
-import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { linkSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { inspect } from "node:util";
 import t, { type Test } from "tap";
 import { Generator, ScriptModule, Tensor } from "../lib/index.js";
-import type { ModuleSpec } from "../lib/native.js";
+import { type ModuleSpec, native } from "../lib/native.js";
+
+const FROZEN = join(__dirname, "fixtures", "torchscript", "frozen-bfloat16.pt");
 
 const LINEAR: ModuleSpec = {
   name: "Linear",
@@ -83,6 +85,35 @@ t.test("source that does not compile is an error that shows where", async (t) =>
   await t.rejects(ScriptModule.define(NET, new Map()), { code: "ERR_CHECKPOINT_INVALID", message: /layers\.0\.weight/ });
 });
 
+t.test("a specification that contains itself is refused, not followed", async (t) => {
+  const children: (readonly [string, ModuleSpec])[] = [];
+  const cyclic: ModuleSpec = { name: "Cyclic", source: "def forward(self, x):\n    return x", parameters: [], children };
+  children.push(["own", cyclic]);
+  await t.rejects(ScriptModule.define(cyclic, new Map()), { code: "ERR_INVALID_ARGUMENT", message: /nested too deeply/ });
+});
+
+t.test("a convolution that LibTorch will refuse does not end the process while it is optimised", async (t) => {
+  const source = "def forward(self, x):\n    return torch.conv2d(x, self.weight, None, [0, 0], [1, 1], [1, 1], 1)";
+  const spec: ModuleSpec = { name: "Conv", source, parameters: [["weight", [8, 8, 3, 3]]], children: [] };
+  using module = await ScriptModule.define(spec, new Map([["weight", Generator.fromSeed(0).randn([8, 8, 3, 3])]]));
+  await t.rejects(module.forward(Generator.fromSeed(1).randn([1, 8, 16, 16])), { code: "ERR_TORCH", message: /stride/ });
+});
+
+t.test("of moves that were asked for at once, the last stands; a staged one holds up the next", async (t) => {
+  using module = await ScriptModule.define(NET, WEIGHTS);
+  const staged = await module.stage({ dtype: "float64" });
+  const next = module.to({ dtype: "bfloat16" });
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  t.equal(module.dtype, "float32");
+  staged.commit();
+  await next;
+  t.equal(module.dtype, "bfloat16");
+  (await module.stage({ dtype: "float64" })).discard();
+  await t.rejects(module.to({ dtype: "int64" as never }), { code: "ERR_INVALID_ARGUMENT" });
+  await module.to({ dtype: "float32" });
+  t.equal(module.dtype, "float32", "what failed or was given up holds up nothing");
+});
+
 t.test("to derives from the canonical weights, so nothing is lost on the way back", async (t) => {
   using module = await ScriptModule.define(NET, WEIGHTS);
   const before = await values(module, X);
@@ -111,11 +142,68 @@ t.test("save and load round-trip; loading asks for trust", async (t) => {
   }
 });
 
+t.test("save writes beside the file and puts it in place when it is whole", async (t) => {
+  const folder = t.testdir({});
+  const path = join(folder, "net.pt");
+  using module = await ScriptModule.define(NET, WEIGHTS);
+  await module.save(path);
+  const before = readFileSync(path);
+  linkSync(path, join(folder, "old.pt"));
+  await module.save(path, { dtype: "float64" });
+  t.ok(readFileSync(join(folder, "old.pt")).equals(before), "the old file was not written into");
+  t.notOk(readFileSync(path).equals(before));
+  await t.rejects(module.save(join(folder, "nowhere", "net.pt")), { code: "ERR_IO", message: /nowhere/ });
+  t.strictSame(readdirSync(folder).sort(), ["net.pt", "old.pt"], "nothing is left lying about");
+  const brief = await ScriptModule.define(NET, WEIGHTS);
+  const saving = brief.save(path);
+  brief.dispose();
+  await saving;
+  t.ok(readFileSync(path).equals(before), "a save that was begun outlives its module");
+});
+
+t.test("a file of mixed dtypes keeps them, unless one is asked for", async (t) => {
+  const path = join(t.testdir({}), "mixed.pt");
+  const spec: ModuleSpec = { name: "Mixed", source: "def forward(self):\n    return self.narrow * 1, self.wide * 1", parameters: [["narrow", [1]], ["wide", [1]]], children: [] };
+  const weights = new Map([["narrow", Tensor.from([1 / 3])], ["wide", Tensor.from(Float64Array.of(1 / 3))]]);
+  {
+    using module = await ScriptModule.define(spec, weights);
+    await module.save(path);
+  }
+  const dtypes = async (module: ScriptModule): Promise<unknown[]> => ((await module.forward()) as Tensor[]).map(({ dtype }) => dtype);
+  using stored = await ScriptModule.load(path, { trusted: true });
+  t.strictSame(await dtypes(stored), ["float32", "float64"]);
+  t.equal(stored.dtype, "float32", "it is known by the first one's");
+  t.equal(((await stored.forward()) as Tensor[])[1]?.dataSync()[0], 1 / 3, "no digit is lost");
+  using cast = await ScriptModule.load(path, { trusted: true, dtype: "float32" });
+  t.strictSame(await dtypes(cast), ["float32", "float32"]);
+});
+
+t.test("a frozen file runs in the dtype of its constants, and in no other", async (t) => {
+  using module = await ScriptModule.load(FROZEN, { trusted: true });
+  t.match(module.info, { parameters: [], bakedDevice: "cpu", bakedDtype: "bfloat16" });
+  t.equal(module.dtype, "bfloat16");
+  const result = (await module.forward(Tensor.from([1, 1, 1], [1, 3], { dtype: "bfloat16" }))) as Tensor;
+  t.strictSame(await result.data(), new Float32Array([2.5, 2.5]));
+  await t.rejects(module.to({ dtype: "float32" }), { code: "ERR_CONFIG_UNSUPPORTED", message: /frozen for cpu and bfloat16/ });
+  await t.rejects(ScriptModule.load(FROZEN, { trusted: true, dtype: "float32" }), { code: "ERR_CONFIG_UNSUPPORTED" });
+});
+
+t.test("a load that is refused lets go of what it read", async (t) => {
+  const addon = native();
+  const { dispose } = addon;
+  let freed = 0;
+  addon.dispose = (handle) => { freed++; dispose(handle); };
+  t.teardown(() => { addon.dispose = dispose; });
+  await t.rejects(ScriptModule.load(FROZEN, { trusted: true, dtype: "float64" }), { code: "ERR_CONFIG_UNSUPPORTED" });
+  t.equal(freed, 1, "at once, not when the garbage is collected");
+});
+
 t.test("files that are none", async (t) => {
   const folder = mkdtempSync(join(tmpdir(), "script-module-"));
   t.teardown(() => rmSync(folder, { recursive: true }));
   const path = join(folder, "net.pt");
   await t.rejects(ScriptModule.load(path, { trusted: true }), { code: "ERR_CHECKPOINT_NOT_FOUND", message: /net\.pt/ });
+  await t.rejects(ScriptModule.load(path, { trusted: true, dtype: "float8" as never }), { code: "ERR_INVALID_ARGUMENT" }, "options before files");
   await t.rejects(ScriptModule.load(folder, { trusted: true }), { code: "ERR_IO", message: /not a regular file/ });
   writeFileSync(path, "nonsense");
   await t.rejects(ScriptModule.load(path, { trusted: true }), { code: "ERR_TORCHSCRIPT_INVALID" });

@@ -1,6 +1,7 @@
 import { inspect } from "node:util";
 import t from "tap";
 import { op, opAsync, Tensor } from "../lib/index.js";
+import { native } from "../lib/native.js";
 
 t.test("from and data round-trip every typed array", async (t) => {
   const arrays = [
@@ -49,6 +50,15 @@ t.test("what does not fit is refused with both numbers", (t) => {
   t.end();
 });
 
+t.test("shared memory is copied as any other", async (t) => {
+  const array = new Float32Array(new SharedArrayBuffer(12), 4).fill(3);
+  const tensor = Tensor.from(array);
+  array[0] = 9;
+  t.strictSame(await tensor.data(), new Float32Array([3, 3]));
+  const seen = t.throws(() => native().tensorFrom(array, [2], "float32"));
+  t.match(seen, { code: "ERR_INVALID_ARGUMENT" }, "the addon itself refuses it by code");
+});
+
 t.test("a detached buffer is an error", (t) => {
   const array = new Float32Array([1, 2]);
   structuredClone(array.buffer, { transfer: [array.buffer] });
@@ -80,6 +90,16 @@ t.test("operators compute, promote as PyTorch does, and give LibTorch's message"
   t.throws(() => untyped("save", tensor), { code: "ERR_INVALID_ARGUMENT", message: /not on the list/ });
   t.throws(() => untyped("sqrt", tensor, 1), { code: "ERR_INVALID_ARGUMENT", message: /takes 1 arguments but received 2/ });
   t.throws(() => untyped("sqrt"), { code: "ERR_INVALID_ARGUMENT", message: /without its argument/ });
+  t.throws(() => untyped("to.dtype", tensor, 6), { code: "ERR_INVALID_ARGUMENT" }, "a dtype is a name, never LibTorch's number");
+  t.throws(() => untyped("zeros", [2], 999), { code: "ERR_INVALID_ARGUMENT" });
+  t.end();
+});
+
+t.test("the sign of zero is kept, and next to integers a whole number stays one", (t) => {
+  const signs = (tensor: Tensor): boolean[] => Array.from(tensor.dataSync(), Number).map((value) => Object.is(value, -0));
+  t.strictSame(signs(op("mul.Scalar", Tensor.from([1, -1]), -0)), [true, false]);
+  t.strictSame(signs(op("mul.Scalar", Tensor.from([1, -1]), 0)), [false, true]);
+  t.equal(op("mul.Scalar", Tensor.from(new Int32Array([1])), 0).dtype, "int32");
   t.end();
 });
 

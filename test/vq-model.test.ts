@@ -1,10 +1,11 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { Generator, type Tensor } from "../lib/index.js";
+import { Generator, op, type Tensor } from "../lib/index.js";
 import type { VQConfigKeys } from "../lib/models/vq-config.js";
 import { VQModel } from "../lib/models/vq-model.js";
 import type { JsonObject } from "../lib/pretrained/json.js";
+import { Tensor as TensorClass } from "../lib/tensor.js";
 import { bits } from "./support/bits.js";
 import { caseNames, compareCase } from "./support/network-cases.js";
 
@@ -95,6 +96,41 @@ t.test("the stages of decoding are decode, bit for bit, and forward is both", as
     t.same(await bits((await model.forward(x)).sample), await bits((await model.decode(latents)).sample));
     t.notSame(await bits(sample), await bits((await model.decode(z, { forceNotQuantize: true })).sample), "the quantiser acts");
     t.notOk(z.disposed, "the caller's tensor stays");
+  }
+});
+
+t.test("two moves in quick succession never meet a stage half way", async (t) => {
+  const model = await VQModel.fromConfig(SMALL, { optimize: false });
+  const call = model.module.call.bind(model.module);
+  const dtypes: string[][] = [];
+  model.module.call = async (method, args, ...rest) => {
+    dtypes.push([model.dtype, ...args.map((arg) => (arg as Tensor).dtype)]);
+    const result = await call(method, args, ...rest);
+    if (method === "decode_start") await model.to("float64");
+    return result;
+  };
+  const { to } = TensorClass.prototype;
+  t.teardown(() => { TensorClass.prototype.to = to; });
+  // The second tensor is on its way while the first has arrived: then the model moves again.
+  let casts = 0;
+  TensorClass.prototype.to = async function (this: Tensor, ...targets) {
+    const moved = await to.call(this, ...targets);
+    if (++casts === 2) await model.to("bfloat16");
+    return moved;
+  };
+  const { sample } = await model.decode(Generator.fromSeed(3).randn([1, 3, 4, 4]));
+  t.equal(sample.dtype, "bfloat16");
+  t.ok(dtypes.every((all) => new Set(all).size === 1), JSON.stringify(dtypes));
+});
+
+t.test("random weights are the generator's numbers, in the order of the parameters", async (t) => {
+  const model = await VQModel.fromConfig(SMALL, { generator: Generator.fromSeed(1) });
+  const generator = Generator.fromSeed(1);
+  const bound = 1 / Math.sqrt(27);
+  for (const [name, shape] of [["weight", [8, 3, 3, 3]], ["bias", [8]]] as const) {
+    const drawn = op("sub.Scalar", op("mul.Scalar", generator.rand(shape), 2 * bound), bound);
+    const weight = model.module.weights?.get(`encoder.conv_in.${name}`) as Tensor;
+    t.strictSame(weight.dataSync(), drawn.dataSync(), name);
   }
 });
 

@@ -1,7 +1,8 @@
-import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { Tensor } from "../lib/index.js";
+import { type PendingFile, writeWhole } from "../lib/pretrained/atomic-file.js";
 import { writeSafetensors } from "../lib/pretrained/safetensors.js";
 import { hasVariant, matchWeights, openWeights, type OpenWeights, renameLegacyAttention, saveWeights } from "../lib/pretrained/weights.js";
 import type { CheckpointHandle } from "../lib/native.js";
@@ -105,6 +106,21 @@ t.test("a folder may be saved over while its own files are the source", async (t
   t.strictSame([...read].map(([name, entry]) => [name, entry.values()[7]]), [["a", 1], ["b", 2], ["c", 3]]);
 });
 
+t.test("a seal stands only over weights that are whole", async (t) => {
+  const folder = t.testdir({ "config.json": "old" });
+  const seal = (content: string): PendingFile => ({ path: join(folder, "config.json"), write: (temporary) => writeWhole(temporary, content) });
+  const broken: PendingFile = { path: join(folder, "config.json"), write: () => Promise.reject(new Error("no room")) };
+  await t.rejects(saveWeights(folder, weights({ a: 1 }), {}, broken), { message: "no room" });
+  t.strictSame(list(folder), ["config.json"], "what fails before anything is in place leaves all as it was");
+  await saveWeights(folder, weights({ a: 1 }), {}, seal("new"));
+  t.equal(readFileSync(join(folder, "config.json"), "utf8"), "new");
+  // A folder of that name cannot be replaced: the save is stopped half way.
+  rmSync(join(folder, SINGLE));
+  mkdirSync(join(folder, SINGLE, "in the way"), { recursive: true });
+  await t.rejects(saveWeights(folder, weights({ b: 1 }), {}, seal("newer")), { code: "ERR_IO" });
+  t.strictSame(list(folder), [SINGLE], "no config, old or new, and no temporary file");
+});
+
 t.test("a failed save leaves the folder as it was", async (t) => {
   const folder = t.testdir({});
   await saveWeights(folder, weights({ a: 1, b: 1 }), { maxShardSize: 4 });
@@ -185,7 +201,7 @@ t.test("an index that does not fit its shards is refused", async (t) => {
   const index = (value: unknown): void => writeFileSync(join(folder, INDEX), typeof value === "string" ? value : JSON.stringify(value));
   const cases: [value: unknown, message: RegExp][] = [
     ["{", /not valid JSON/],
-    [[], /has no weight_map object/],
+    [[], /Expected a JSON object but received an array/],
     [{ metadata: {} }, /has no weight_map object/],
     [{ weight_map: [] }, /has no weight_map object/],
     [{ weight_map: {} }, /weight_map is empty/],

@@ -1,15 +1,15 @@
 import { LatentDiffusionError } from "../errors.js";
-import type { Generator } from "../generator.js";
+import { Generator } from "../generator.js";
 import type { ModuleSpec } from "../native.js";
-import { op, type Tensor } from "../tensor.js";
+import { opAsync, type Tensor } from "../tensor.js";
 
 type Shape = readonly number[];
-type Initializer = (generator: Generator, name: string, shape: Shape, spec: ModuleSpec) => Tensor;
+type Initializer = (generator: Generator, name: string, shape: Shape, spec: ModuleSpec) => Promise<Tensor>;
 
-const uniform = (generator: Generator, shape: Shape, bound: number): Tensor => {
-  using unit = generator.rand(shape);
-  using scaled = op("mul.Scalar", unit, 2 * bound);
-  return op("sub.Scalar", scaled, bound);
+const uniform = async (generator: Generator, shape: Shape, bound: number): Promise<Tensor> => {
+  using unit = await Generator.draw(generator, "rand", shape);
+  using scaled = await opAsync("mul.Scalar", unit, 2 * bound);
+  return await opAsync("sub.Scalar", scaled, bound);
 };
 
 /** Kaiming's uniform with a = sqrt(5), which is 1 / sqrt(fan in); the bias has the bound of its weight. */
@@ -23,28 +23,36 @@ const fanIn: Initializer = (generator, _name, shape, spec) => {
 const INITIALIZERS: Readonly<Record<string, Initializer>> = {
   Conv2d: fanIn,
   Linear: fanIn,
-  GroupNorm: (_generator, name, shape) => op(name === "weight" ? "ones" : "zeros", shape),
-  Embedding: (generator, _name, shape) => generator.randn(shape),
+  GroupNorm: (_generator, name, shape) => opAsync(name === "weight" ? "ones" : "zeros", shape),
+  Embedding: (generator, _name, shape) => Generator.draw(generator, "randn", shape),
   Codebook: (generator, _name, shape) => uniform(generator, shape, 1 / (shape[0] ?? 1)),
-  GaussianFourierProjection: (generator, _name, shape) => {
-    using unit = generator.randn(shape);
-    return op("mul.Scalar", unit, 16);
+  GaussianFourierProjection: async (generator, _name, shape) => {
+    using unit = await Generator.draw(generator, "randn", shape);
+    return await opAsync("mul.Scalar", unit, 16);
   },
 };
 
 /**
- * Draw the weights of a network that is to be trained, or measured.
+ * Draw the weights of a network that is to be trained, or measured; on the executor, since a large network takes seconds.
  * @param generator on the CPU; advanced by every draw, in the order of the parameters
  * @returns float32 tensors by full parameter name
  */
-export function initialWeights(spec: ModuleSpec, generator: Generator, prefix = ""): Map<string, Tensor> {
+export async function initialWeights(spec: ModuleSpec, generator: Generator): Promise<Map<string, Tensor>> {
+  const weights = new Map<string, Tensor>();
+  try {
+    await fill(weights, spec, generator, "");
+    return weights;
+  } catch (error) {
+    weights.forEach((tensor) => tensor.dispose());
+    throw error;
+  }
+}
+
+async function fill(weights: Map<string, Tensor>, spec: ModuleSpec, generator: Generator, prefix: string): Promise<void> {
   const initialize = INITIALIZERS[spec.name];
-  if (!initialize && spec.parameters.length > 0) {
-    throw new LatentDiffusionError("ERR_INTERNAL", `No initialisation is known for the parameters of ${spec.name}`);
+  for (const [name, shape] of spec.parameters) {
+    if (!initialize) throw new LatentDiffusionError("ERR_INTERNAL", `No initialisation is known for the parameters of ${spec.name}`);
+    weights.set(prefix + name, await initialize(generator, name, shape, spec));
   }
-  const weights = new Map(spec.parameters.map(([name, shape]) => [prefix + name, initialize?.(generator, name, shape, spec)] as [string, Tensor]));
-  for (const [name, child] of spec.children) {
-    for (const [full, tensor] of initialWeights(child, generator, `${prefix}${name}.`)) weights.set(full, tensor);
-  }
-  return weights;
+  for (const [name, child] of spec.children) await fill(weights, child, generator, `${prefix}${name}.`);
 }

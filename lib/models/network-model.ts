@@ -1,22 +1,23 @@
 import { randomInt } from "node:crypto";
 import { join } from "node:path";
 import { inspect } from "node:util";
-import { checkDevice, checkFloatingDType, type FloatingDType } from "../device.js";
+import { checkExecution } from "../device.js";
 import { InvalidArgumentError, LatentDiffusionError } from "../errors.js";
 import { Generator } from "../generator.js";
 import type { Device, DType, ModuleSpec } from "../native.js";
-import { type JsonObject, readConfig, writeConfig } from "../pretrained/config-file.js";
+import { configFile, type JsonObject, readConfig } from "../pretrained/config-file.js";
 import { matchWeights, type OpenWeights, openWeights, renameLegacyAttention, saveWeights, type SaveWeightsOptions } from "../pretrained/weights.js";
-import { EXECUTION_OPTIONS, type ExecutionOptions, ScriptModule, type StagedExecution } from "../script-module.js";
+import { EXECUTION_OPTIONS, type ExecutionOptions, ScriptModule } from "../script-module.js";
 import { Tensor } from "../tensor.js";
-import { checkBoolean, checkOptions, checkString, unexpected } from "../validate.js";
+import { checkOptions, checkString, unexpected } from "../validate.js";
 import { initialWeights } from "./initial-weights.js";
+import { ScriptNetwork } from "./script-network.js";
 
 const CONFIG_FILE = "config.json";
 
 /** Options of `fromConfig`. */
 export interface FromConfigOptions extends ExecutionOptions {
-  /** Where the random weights come from, on the CPU; default: a new one with a random seed. */
+  /** Where the random weights come from, on the CPU, left alone until they are drawn; default: a new one with a random seed. */
   generator?: Generator;
 }
 
@@ -28,43 +29,39 @@ export interface FromPretrainedOptions extends ExecutionOptions {
   variant?: string;
 }
 
-/** A checked config and the network that was written for it. */
-export interface Written<Config, Network> {
-  readonly config: Config;
-  readonly network: Network;
+interface HasSpec {
+  readonly spec: ModuleSpec;
+}
+
+/** What tells one class of network from another. */
+export interface NetworkClass<Config, Network extends HasSpec> {
+  readonly className: string;
+  /** Check a config and write the network for it. */
+  readonly write: (config: object) => { readonly config: Config; readonly network: Network };
 }
 
 /** What {@link NetworkModel}'s subclasses are made of. */
-export interface NetworkParts<Config, Network> extends Written<Config, Network> {
+export interface NetworkParts<Config, Network> {
   readonly className: string;
+  readonly config: Config;
+  readonly network: Network;
   readonly module: ScriptModule;
   /** Let the weights go: close the files, or free the tensors. */
   readonly release: () => void;
 }
 
-/** Where a model moves to: a device, a dtype, or both, or an object of options. */
-export type ExecutionTarget = Device | FloatingDType | ExecutionOptions;
-
-interface HasSpec {
-  readonly spec: ModuleSpec;
-}
-
-/**
- * Make a network with random weights.
- * @param write check the config and write the network; called before any other work
- */
+/** Make a network with random weights; the config is checked before any other work. */
 export async function initializeNetwork<Config, Network extends HasSpec>(
-  className: string, options: FromConfigOptions | undefined, write: () => Written<Config, Network>,
+  { className, write }: NetworkClass<Config, Network>, given: object, options: FromConfigOptions | undefined,
 ): Promise<NetworkParts<Config, Network>> {
   const { generator, ...execution } = checkOptions(options, [...EXECUTION_OPTIONS, "generator"], `${className}.fromConfig`);
   if (generator !== undefined && (!(generator instanceof Generator) || generator.device !== "cpu")) {
     throw unexpected("a Generator on the CPU", "generator", generator);
   }
   checkExecution(execution);
-  const { config, network } = write();
+  const { config, network } = write(given);
   const source = generator ?? Generator.fromSeed(randomInt(2 ** 47));
-  const weights = initialWeights(network.spec, source);
-  if (!generator) source.dispose();
+  const weights = await initialWeights(network.spec, source).finally(() => { if (!generator) source.dispose(); });
   const release = (): void => weights.forEach((tensor) => tensor.dispose());
   try {
     return { className, config, network, module: await ScriptModule.define(network.spec, weights, execution), release };
@@ -76,7 +73,7 @@ export async function initializeNetwork<Config, Network extends HasSpec>(
 
 /** Make a network with the weights of a folder in diffusers' layout. */
 export async function loadNetwork<Config, Network extends HasSpec>(
-  className: string, folder: string, options: FromPretrainedOptions | undefined, write: (config: JsonObject) => Written<Config, Network>,
+  { className, write }: NetworkClass<Config, Network>, folder: string, options: FromPretrainedOptions | undefined,
 ): Promise<NetworkParts<Config, Network>> {
   const known = [...EXECUTION_OPTIONS, "subfolder", "variant"];
   const { subfolder, variant, ...execution } = checkOptions(options, known, `${className}.fromPretrained`);
@@ -95,79 +92,37 @@ export async function loadNetwork<Config, Network extends HasSpec>(
   }
 }
 
-function checkExecution({ device, dtype, optimize }: ExecutionOptions): void {
-  if (device !== undefined) checkDevice(device, "device");
-  if (dtype !== undefined) checkFloatingDType(dtype, "dtype");
-  if (optimize !== undefined) checkBoolean(optimize, "optimize");
-}
-
 /** Full names and shapes of a network's parameters: the names of the checkpoint. */
 export function parametersOf(spec: ModuleSpec, prefix = ""): (readonly [name: string, shape: readonly number[]])[] {
   const own = spec.parameters.map(([name, shape]) => [prefix + name, shape] as const);
   return [...own, ...spec.children.flatMap(([name, child]) => parametersOf(child, `${prefix}${name}.`))];
 }
 
-/** Read the targets of `to`: names of a device and a dtype in either order, or options. */
-export function executionOf(targets: readonly ExecutionTarget[]): ExecutionOptions {
-  const execution: ExecutionOptions = {};
-  for (const target of targets) {
-    if (typeof target === "object") Object.assign(execution, checkOptions(target, EXECUTION_OPTIONS, "to"));
-    else if (typeof target === "string" && /^(cpu|cuda)/.test(target)) execution.device = checkDevice(target, "device");
-    else execution.dtype = checkFloatingDType(target, "device or dtype");
-  }
-  return execution;
-}
-
-/** What all networks have in common: weights that move, are saved and let go. */
-export abstract class NetworkModel<Config extends JsonObject> {
+/** What the classes of networks have in common: a config, and weights that are saved and let go. */
+export abstract class NetworkModel<Config extends JsonObject, Network> extends ScriptNetwork {
+  /** diffusers' name of the class, as `model_index.json` writes it. */
+  readonly className: string;
   /** Every key of the class, with diffusers' spelling and defaults, and what else the file held; frozen. */
   readonly config: Config;
-  /** The network itself, for `save` to a TorchScript file. */
-  readonly module: ScriptModule;
-  readonly #className: string;
+  readonly #network: Network;
   readonly #release: () => void;
 
-  protected constructor({ className, config, module, release }: NetworkParts<Config, unknown>) {
-    this.#className = className;
+  protected constructor({ className, config, network, module, release }: NetworkParts<Config, Network>) {
+    super(module);
+    this.className = className;
     this.config = config;
-    this.module = module;
+    this.#network = network;
     this.#release = release;
   }
 
-  get device(): Device {
-    return this.module.device;
-  }
-
-  /** What it computes in. */
-  get dtype(): FloatingDType {
-    return this.module.dtype;
-  }
-
-  get optimize(): boolean {
-    return this.module.optimize;
-  }
-
-  get disposed(): boolean {
-    return this.module.disposed;
+  /** What was written for the config. */
+  protected get network(): Network {
+    return this.#network;
   }
 
   /**
-   * Move to a device, a dtype, or both, in place; on failure the old state stands.
-   * @param targets `"cuda"`, `"bfloat16"`, in either order, or `{ device, dtype, optimize }`
-   * @throws LatentDiffusionError `ERR_DEVICE_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`, `ERR_DISPOSED`
-   */
-  async to(...targets: readonly ExecutionTarget[]): Promise<this> {
-    await this.module.to(executionOf(targets));
-    return this;
-  }
-
-  /** The first half of {@link to}, for those who must move several models or none. */
-  stage(options: ExecutionOptions): Promise<StagedExecution> {
-    return this.module.stage(options);
-  }
-
-  /**
-   * Save in diffusers' layout: `config.json` and `diffusion_pytorch_model.safetensors`, or shards of it.
+   * Save in diffusers' layout: `config.json` and `diffusion_pytorch_model.safetensors`, or shards of it. The config stands only when all
+   * of it does.
    * @param folder is made if it does not exist
    * @param options `dtype` of the weights, default as they are; `maxShardSize` in bytes; `variant`
    * @throws LatentDiffusionError `ERR_IO`, `ERR_DISPOSED`
@@ -175,26 +130,21 @@ export abstract class NetworkModel<Config extends JsonObject> {
   async savePretrained(folder: string, options?: SaveWeightsOptions): Promise<void> {
     checkString(folder, "folder");
     const weights = this.module.weights;
-    if (this.disposed || !weights) throw new LatentDiffusionError("ERR_DISPOSED", `This ${this.#className} was disposed`);
-    await saveWeights(folder, weights, options);
-    await writeConfig(folder, CONFIG_FILE, this.#className, this.config);
+    if (this.disposed || !weights) throw new LatentDiffusionError("ERR_DISPOSED", `This ${this.className} was disposed`);
+    await saveWeights(folder, weights, options, configFile(folder, CONFIG_FILE, this.className, this.config));
   }
 
   /** Free the weights, after what is queued; a second call does nothing. */
-  dispose(): void {
+  override dispose(): void {
     if (this.disposed) return;
-    this.module.dispose();
+    super.dispose();
     this.#release();
   }
 
-  [Symbol.dispose](): void {
-    this.dispose();
-  }
-
   [inspect.custom](): string {
-    if (this.disposed) return `${this.#className}(disposed)`;
+    if (this.disposed) return `${this.className}(disposed)`;
     const count = this.module.info.parameters.reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0);
-    return `${this.#className}(${count} parameters, ${this.dtype}, ${this.device})`;
+    return `${this.className}(${count} parameters, ${this.dtype}, ${this.device})`;
   }
 }
 

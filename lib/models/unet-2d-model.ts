@@ -4,7 +4,7 @@ import { Tensor } from "../tensor.js";
 import { checkOptions, unexpected } from "../validate.js";
 import {
   checkFeatures, checkTensor, formatShape, type FromConfigOptions, type FromPretrainedOptions, initializeNetwork, loadNetwork, mismatch,
-  NetworkModel, type NetworkParts, type Written,
+  type NetworkClass, NetworkModel,
 } from "./network-model.js";
 import { completeUNet2DConfig, type UNet2DConfig, type UNet2DConfigKeys } from "./unet-2d-config.js";
 import { type UNet2DNetwork, unet2dNetwork } from "./unet-2d-network.js";
@@ -21,25 +21,26 @@ export interface UNet2DForwardOptions {
   signal?: AbortSignal;
 }
 
+const CLASS: NetworkClass<UNet2DConfig, UNet2DNetwork> = {
+  className: "UNet2DModel",
+  write: (given) => {
+    const config = completeUNet2DConfig(given);
+    return { config, network: unet2dNetwork(config) };
+  },
+};
+
 /**
  * The network that predicts the noise (or what the scheduler's `prediction_type` says) in latents.
  * @see diffusers.UNet2DModel
  */
-export class UNet2DModel extends NetworkModel<UNet2DConfig> {
-  readonly #network: UNet2DNetwork;
-
-  private constructor(parts: NetworkParts<UNet2DConfig, UNet2DNetwork>) {
-    super(parts);
-    this.#network = parts.network;
-  }
-
+export class UNet2DModel extends NetworkModel<UNet2DConfig, UNet2DNetwork> {
   /**
    * Make a network with random weights, initialised as PyTorch does.
    * @param config keys of diffusers' config.json; what is left out has diffusers' default
    * @throws LatentDiffusionError `ERR_CONFIG_UNSUPPORTED` naming key and value; InvalidArgumentError for an unknown key or option
    */
   static async fromConfig(config: Partial<UNet2DConfigKeys> | JsonObject, options?: FromConfigOptions): Promise<UNet2DModel> {
-    return new UNet2DModel(await initializeNetwork("UNet2DModel", options, () => write(config)));
+    return new UNet2DModel(await initializeNetwork(CLASS, config, options));
   }
 
   /**
@@ -49,7 +50,7 @@ export class UNet2DModel extends NetworkModel<UNet2DConfig> {
    *   `ERR_CONFIG_UNSUPPORTED`, `ERR_DEVICE_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`
    */
   static async fromPretrained(folder: string, options?: FromPretrainedOptions): Promise<UNet2DModel> {
-    return new UNet2DModel(await loadNetwork("UNet2DModel", folder, options, write));
+    return new UNet2DModel(await loadNetwork(CLASS, folder, options));
   }
 
   /**
@@ -79,7 +80,7 @@ export class UNet2DModel extends NetworkModel<UNet2DConfig> {
   }
 
   #checkSize(height: number, width: number): void {
-    const { sizeMultiple, minSize } = this.#network;
+    const { sizeMultiple, minSize } = this.network;
     for (const [name, size] of [["height", height], ["width", width]] as const) {
       if (size % sizeMultiple !== 0 || size < minSize) {
         const least = minSize > sizeMultiple ? ` of at least ${minSize}` : "";
@@ -120,7 +121,7 @@ export class UNet2DModel extends NetworkModel<UNet2DConfig> {
     if (classLabels === undefined) throw new InvalidArgumentError("Expected a Tensor for classLabels but received undefined; the config has a class embedding");
     const labels = checkTensor(classLabels, "classLabels", this.device);
     const { shape, dtype } = labels;
-    const tail = class_embed_type === "identity" ? [this.#network.timeEmbedDim] : [];
+    const tail = class_embed_type === "identity" ? [this.network.timeEmbedDim] : [];
     const [first, ...rest] = shape;
     if ((first !== batch && first !== 1) || formatShape(rest) !== formatShape(tail)) {
       throw mismatch(`a tensor of shape ${formatShape([batch, ...tail])}`, "classLabels", formatShape(shape));
@@ -129,9 +130,4 @@ export class UNet2DModel extends NetworkModel<UNet2DConfig> {
     if (indices && dtype !== "int64" && dtype !== "int32") throw mismatch("an int64 tensor", "classLabels", dtype);
     return labels;
   }
-}
-
-function write(config: Partial<UNet2DConfigKeys> | JsonObject): Written<UNet2DConfig, UNet2DNetwork> {
-  const complete = completeUNet2DConfig(config);
-  return { config: complete, network: unet2dNetwork(complete) };
 }

@@ -1,10 +1,10 @@
 import { LatentDiffusionError } from "../errors.js";
 import type { JsonObject } from "../pretrained/json.js";
-import { Tensor } from "../tensor.js";
+import { op, Tensor } from "../tensor.js";
 import { checkBoolean, checkOptions } from "../validate.js";
 import {
   checkFeatures, checkTensor, formatShape, type FromConfigOptions, type FromPretrainedOptions, initializeNetwork, loadNetwork, mismatch,
-  NetworkModel, type NetworkParts, type Written,
+  type NetworkClass, NetworkModel,
 } from "./network-model.js";
 import { completeVQConfig, type VQConfig, type VQConfigKeys } from "./vq-config.js";
 import { type VQNetwork, vqNetwork } from "./vq-network.js";
@@ -26,25 +26,26 @@ export interface VQDecodeOptions {
   signal?: AbortSignal;
 }
 
+const CLASS: NetworkClass<VQConfig, VQNetwork> = {
+  className: "VQModel",
+  write: (given) => {
+    const config = completeVQConfig(given);
+    return { config, network: vqNetwork(config) };
+  },
+};
+
 /**
  * The autoencoder with a codebook, which makes latents from pictures and pictures from latents.
  * @see diffusers.VQModel
  */
-export class VQModel extends NetworkModel<VQConfig> {
-  readonly #network: VQNetwork;
-
-  private constructor(parts: NetworkParts<VQConfig, VQNetwork>) {
-    super(parts);
-    this.#network = parts.network;
-  }
-
+export class VQModel extends NetworkModel<VQConfig, VQNetwork> {
   /**
    * Make a network with random weights, initialised as PyTorch and diffusers do.
    * @param config keys of diffusers' config.json; what is left out has diffusers' default
    * @throws LatentDiffusionError `ERR_CONFIG_UNSUPPORTED` naming key and value; InvalidArgumentError for an unknown key or option
    */
   static async fromConfig(config: Partial<VQConfigKeys> | JsonObject, options?: FromConfigOptions): Promise<VQModel> {
-    return new VQModel(await initializeNetwork("VQModel", options, () => write(config)));
+    return new VQModel(await initializeNetwork(CLASS, config, options));
   }
 
   /**
@@ -55,7 +56,7 @@ export class VQModel extends NetworkModel<VQConfig> {
    *   `ERR_CONFIG_UNSUPPORTED`, `ERR_DEVICE_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`
    */
   static async fromPretrained(folder: string, options?: FromPretrainedOptions): Promise<VQModel> {
-    return new VQModel(await loadNetwork("VQModel", folder, options, write));
+    return new VQModel(await loadNetwork(CLASS, folder, options));
   }
 
   /**
@@ -81,13 +82,14 @@ export class VQModel extends NetworkModel<VQConfig> {
     const { forceNotQuantize = false, signal } = checkOptions(options, ["forceNotQuantize", "signal"], "VQModel.decode");
     const codes = checkBoolean(forceNotQuantize, "forceNotQuantize") && this.config.lookup_from_codebook;
     if (codes) this.#checkCodes(z);
-    else checkFeatures(z, "z", this.#network.embedDim, this);
-    const latents = codes ? await this.#call("lookup_codes", [z], signal) : forceNotQuantize ? z : await this.#call("quantize_latents", [z], signal);
-    try {
-      return { sample: await this.#decodeStages(latents, signal) };
-    } finally {
-      if (latents !== z) latents.dispose();
-    }
+    else checkFeatures(z, "z", this.network.embedDim, this);
+    return { sample: await this.#decodeStages(await this.#latentsOf(z, codes, forceNotQuantize, signal), signal) };
+  }
+
+  /** What the decoder starts from; a tensor of its own, that may be freed. */
+  async #latentsOf(z: Tensor, codes: boolean, asTheyAre: boolean, signal: AbortSignal | undefined): Promise<Tensor> {
+    if (codes) return this.#call("lookup_codes", [z], signal);
+    return asTheyAre ? op("slice.Tensor", z, 0) : this.#call("quantize_latents", [z], signal);
   }
 
   /**
@@ -98,41 +100,46 @@ export class VQModel extends NetworkModel<VQConfig> {
   async forward(sample: Tensor, options?: { signal?: AbortSignal }): Promise<DecoderOutput> {
     const { signal } = checkOptions(options, ["signal"], "VQModel.forward");
     const { latents } = await this.encode(sample, { signal });
+    const held: [Tensor] = [latents];
     try {
-      return await this.decode(latents, { signal });
+      while (this.#isElsewhere(held)) await this.#bring(held);
+      return await this.decode(held[0], { signal });
     } finally {
-      latents.dispose();
+      held[0].dispose();
     }
   }
 
+  /** @param latents quantised; freed */
   async #decodeStages(latents: Tensor, signal: AbortSignal | undefined): Promise<Tensor> {
-    let x: Tensor | undefined;
-    let given = latents;
+    // The latents, and what the stage before made of them.
+    const held = [latents];
     try {
-      for (const stage of this.#network.decodeStages) {
-        const before = x && await this.#place(x);
-        x = before;
-        if (given !== latents) given.dispose();
-        given = await this.#place(latents, false);
-        x = await this.#call(stage, before ? [before, given] : [given], signal);
-        before?.dispose();
+      for (const stage of this.network.decodeStages) {
+        while (this.#isElsewhere(held)) await this.#bring(held);
+        const features = await this.#call(stage, [...held].reverse(), signal);
+        held[1]?.dispose();
+        held[1] = features;
       }
-    } catch (error) {
-      x?.dispose();
-      throw error;
+      const picture = held.pop();
+      if (!picture || held.length === 0) throw new LatentDiffusionError("ERR_INTERNAL", "The decoder has no stages");
+      return picture;
     } finally {
-      if (given !== latents) given.dispose();
+      held.forEach((tensor) => tensor.dispose());
     }
-    if (!x) throw new LatentDiffusionError("ERR_INTERNAL", "The decoder has no stages");
-    return x;
   }
 
-  /** Bring features to where the model is now: it may be moved between two stages. */
-  async #place(x: Tensor, owned = true): Promise<Tensor> {
-    if (x.device === this.device && x.dtype === this.dtype) return x;
-    const moved = await x.to(this.device, this.dtype);
-    if (owned && moved !== x) x.dispose();
-    return this.#place(moved);
+  /** Whether the model was moved away from its tensors; to be asked right before they are used, since any wait may bring a move. */
+  #isElsewhere(tensors: readonly Tensor[]): boolean {
+    return tensors.some(({ device, dtype }) => device !== this.device || dtype !== this.dtype);
+  }
+
+  /** Bring tensors to where the model is now; those that moved are freed. */
+  async #bring(tensors: Tensor[]): Promise<void> {
+    for (const [i, before] of tensors.entries()) {
+      const moved = await before.to(this.device, this.dtype);
+      if (moved !== before) before.dispose();
+      tensors[i] = moved;
+    }
   }
 
   async #call(method: string, args: readonly Tensor[], signal: AbortSignal | undefined): Promise<Tensor> {
@@ -143,7 +150,7 @@ export class VQModel extends NetworkModel<VQConfig> {
 
   #checkPicture(x: Tensor): void {
     const [, , height = 0, width = 0] = checkFeatures(x, "x", this.config.in_channels, this).shape;
-    const least = 2 ** this.#network.halvings;
+    const least = 2 ** this.network.halvings;
     for (const [name, size] of [["height", height], ["width", width]] as const) {
       if (size < least) throw mismatch(`at least ${least}`, `the ${name} of x`, String(size));
     }
@@ -155,9 +162,4 @@ export class VQModel extends NetworkModel<VQConfig> {
       throw mismatch("int64 codes of shape [batch, height, width], for lookup_from_codebook,", "z", `${dtype} ${formatShape(shape)}`);
     }
   }
-}
-
-function write(config: Partial<VQConfigKeys> | JsonObject): Written<VQConfig, VQNetwork> {
-  const complete = completeVQConfig(config);
-  return { config: complete, network: vqNetwork(complete) };
 }

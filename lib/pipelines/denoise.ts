@@ -23,7 +23,7 @@ export async function* denoise({ unet }: LDMComponents, plan: RunPlan): AsyncGen
   try {
     for (const [i, timestep] of timesteps.entries()) {
       checkAlive();
-      latents = await moveTo(latents, unet);
+      while (isElsewhere(latents, unet)) latents = await moveTo(latents, unet);
       const modelOutput = await predict(unet, latents, timestep, plan);
       checkAlive();
       const { prevSample, predOriginalSample } = scheduler.step(modelOutput, timestep, latents, { eta, generator });
@@ -66,14 +66,17 @@ async function predict(unet: DenoisingNetwork, latents: Tensor, timestep: number
   return mean;
 }
 
+type Place = Pick<DenoisingNetwork, "device" | "dtype">;
+
+/** Whether a part is not where the latents are; to be asked right before they meet, since any wait may bring a move. */
+function isElsewhere({ device, dtype }: Tensor, part: Place): boolean {
+  return device !== part.device || dtype !== part.dtype;
+}
+
 /** Bring latents to where a part is now: a pipeline may be moved while it runs. */
-export async function moveTo(latents: Tensor, part: Pick<DenoisingNetwork, "device" | "dtype">): Promise<Tensor> {
-  let moved = latents;
-  while (moved.device !== part.device || moved.dtype !== part.dtype) {
-    const next = await moved.to(part.device, part.dtype);
-    moved.dispose();
-    moved = next;
-  }
+async function moveTo(latents: Tensor, part: Place): Promise<Tensor> {
+  const moved = await latents.to(part.device, part.dtype);
+  if (moved !== latents) latents.dispose();
   return moved;
 }
 
@@ -88,7 +91,7 @@ export async function* decode(
 ): AsyncGenerator<Tensor, void, undefined> {
   let held = latents;
   try {
-    held = await moveTo(held, vqvae);
+    if (isElsewhere(held, vqvae)) held = await moveTo(held, vqvae);
     const scaled = await opAsync("div.Scalar", held, scalingFactor);
     held.dispose();
     held = scaled;
@@ -96,7 +99,7 @@ export async function* decode(
     const size = vqvae.optimize ? 1 : batch;
     for (let start = 0; start < batch; start += size) {
       checkAlive();
-      held = await moveTo(held, vqvae);
+      while (isElsewhere(held, vqvae)) held = await moveTo(held, vqvae);
       const part = op("slice.Tensor", held, 0, start, start + size);
       try {
         yield (await vqvae.decode(part, { signal })).sample;

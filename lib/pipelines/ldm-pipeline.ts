@@ -1,15 +1,16 @@
 import { join } from "node:path";
 import { inspect } from "node:util";
-import { checkDevice, checkFloatingDType, FLOATING_DTYPES, type FloatingDType } from "../device.js";
+import type { FloatingDType } from "../device.js";
 import { LatentDiffusionError } from "../errors.js";
+import { executionOf, type ExecutionTarget } from "../models/script-network.js";
 import type { UNet2DModel } from "../models/unet-2d-model.js";
 import type { VQModel } from "../models/vq-model.js";
 import type { Device } from "../native.js";
 import { readConfig, writeConfig } from "../pretrained/config-file.js";
-import { writeModelIndex } from "../pretrained/model-index.js";
+import { type PipelineConfig, pipelineConfig, removeModelIndex, writeModelIndex } from "../pretrained/model-index.js";
 import type { SaveWeightsOptions } from "../pretrained/weights.js";
 import type { Scheduler } from "../schedulers/scheduler.js";
-import { EXECUTION_OPTIONS, type ExecutionOptions } from "../script-module.js";
+import { EXECUTION_OPTIONS } from "../script-module.js";
 import { checkOptions, checkString } from "../validate.js";
 import type { GenerateOptions, StreamOptions } from "./generate-options.js";
 import { ImagePipelineOutput, type OutputType } from "./image-pipeline-output.js";
@@ -44,6 +45,8 @@ const PART_NAMES = ["vqvae", "unet", "scheduler"];
 export class LDMPipeline<Parts extends LDMComponents = DiffusersComponents> {
   /** The parts, for use in other pipelines; what is shared moves together, and is freed with its last pipeline. */
   readonly components: Readonly<Parts>;
+  /** The class of each part, as `model_index.json` says it; frozen. */
+  readonly config: PipelineConfig;
   /** What latents are divided by before they are decoded. */
   readonly scalingFactor: number;
   #disposed = false;
@@ -59,6 +62,7 @@ export class LDMPipeline<Parts extends LDMComponents = DiffusersComponents> {
     checkComponents({ vqvae, unet, scheduler });
     this.scalingFactor = scalingFactor === undefined ? vqvae.config.scaling_factor : checkScalingFactor(scalingFactor);
     this.components = Object.freeze({ vqvae, unet, scheduler }) as unknown as Readonly<Parts>;
+    this.config = pipelineConfig({ vqvae: vqvae.className ?? null, unet: unet.className ?? null, scheduler: scheduler.className });
     holdParts(this.components);
   }
 
@@ -151,17 +155,12 @@ export class LDMPipeline<Parts extends LDMComponents = DiffusersComponents> {
 
   /**
    * Move to a device, a dtype, or both, in place; both networks or, on failure, neither. A run in progress goes on at the new place.
-   * @param targets `"cuda"`, `"bfloat16"`, in either order
+   * @param targets `"cuda"`, `"bfloat16"`, in either order, or `{ device, dtype, optimize }`
    * @throws LatentDiffusionError `ERR_DEVICE_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`, `ERR_CONFIG_UNSUPPORTED` for a trace, `ERR_DISPOSED`
    * @see diffusers.DiffusionPipeline.to
    */
-  async to(...targets: readonly (Device | FloatingDType)[]): Promise<this> {
-    const options: ExecutionOptions = {};
-    for (const target of targets) {
-      if ((FLOATING_DTYPES as readonly unknown[]).includes(target)) options.dtype = checkFloatingDType(target, "dtype");
-      else options.device = checkDevice(target, "device or dtype");
-    }
-    await moveParts(this.components, options, () => this.#checkAlive());
+  async to(...targets: readonly ExecutionTarget[]): Promise<this> {
+    await moveParts(this.components, executionOf(targets), () => this.#checkAlive());
     return this;
   }
 
@@ -180,11 +179,12 @@ export class LDMPipeline<Parts extends LDMComponents = DiffusersComponents> {
       throw new LatentDiffusionError("ERR_CONFIG_UNSUPPORTED", "A pipeline of TorchScript modules cannot be saved for diffusers; module.save(path) saves each as it is");
     }
     await unet.savePretrained(join(folder, "unet"), options);
+    // A folder with an index is a whole one: from the first part's place to the last's there is none.
+    await removeModelIndex(folder);
     await vqvae.savePretrained(join(folder, "vqvae"), options);
     if (this.scalingFactor !== vqvae.config.scaling_factor) await saveScalingFactor(join(folder, "vqvae"), this.scalingFactor);
     await scheduler.savePretrained(join(folder, "scheduler"));
-    // Last: a folder with an index is a whole one.
-    await writeModelIndex(folder, { vqvae: "VQModel", unet: "UNet2DModel", scheduler: scheduler.className });
+    await writeModelIndex(folder, this.config);
   }
 
   /** End the pipeline, runs in progress included, and free the networks that no other pipeline holds; a second call does nothing. */

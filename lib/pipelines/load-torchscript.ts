@@ -1,5 +1,8 @@
+import { checkExecution } from "../device.js";
 import { InvalidArgumentError } from "../errors.js";
-import { DDIMScheduler } from "../schedulers/ddim-scheduler.js";
+import type { JsonObject } from "../pretrained/json.js";
+import { DDIMScheduler, type DDIMConfigKeys } from "../schedulers/ddim-scheduler.js";
+import { schedulerFromConfig } from "../schedulers/known-schedulers.js";
 import type { Scheduler } from "../schedulers/scheduler.js";
 import { EXECUTION_OPTIONS, type ExecutionOptions, ScriptModule } from "../script-module.js";
 import { checkOptions, unexpected } from "../validate.js";
@@ -12,8 +15,8 @@ export interface TorchScriptOptions extends ExecutionOptions {
   unet: string | ScriptModule;
   /** A file, or a loaded module: `forward(latents)` quantises them and makes pictures in [-1, 1]; it does not scale. */
   vqDecoder: string | ScriptModule;
-  /** A scheduler, or the folder of a `scheduler_config.json`. */
-  scheduler: Scheduler | string;
+  /** A scheduler, its config, or the folder of a `scheduler_config.json`. */
+  scheduler: Scheduler | Partial<DDIMConfigKeys> | JsonObject | string;
   /** What the files do not say, or a JSON file of it. */
   config: TorchScriptConfig | string;
   /** Required to load files: **loading TorchScript runs code of the file**. */
@@ -31,13 +34,13 @@ export interface TorchScriptComponents {
 export async function loadTorchScript(options: TorchScriptOptions): Promise<TorchScriptComponents> {
   const known = ["unet", "vqDecoder", "scheduler", "config", "trusted", ...EXECUTION_OPTIONS];
   const { unet, vqDecoder, scheduler, config, trusted, ...execution } = checkOptions(options, known, "LDMPipeline.fromTorchScript");
+  checkExecution(execution);
   checkSource(unet, "unet");
   checkSource(vqDecoder, "vqDecoder");
   if (config === undefined) throw unexpected("an object or a path", "config", config);
-  if (scheduler === undefined) throw unexpected("a scheduler or a folder", "scheduler", scheduler);
-  if (typeof scheduler !== "string") checkParts({ scheduler });
+  if (unet === vqDecoder && unet instanceof ScriptModule) throw new InvalidArgumentError("Expected two modules for unet and vqDecoder but received one");
   const complete = await readTorchScriptConfig(config);
-  const ownScheduler = typeof scheduler === "string" ? await DDIMScheduler.fromPretrained(scheduler) : scheduler;
+  const ownScheduler = await makeScheduler(scheduler);
   const loading = { ...execution, trusted: trusted === true };
   const unetModule = unet instanceof ScriptModule ? unet : await ScriptModule.load(unet, loading);
   try {
@@ -47,6 +50,14 @@ export async function loadTorchScript(options: TorchScriptOptions): Promise<Torc
     if (unetModule !== unet) unetModule.dispose();
     throw error;
   }
+}
+
+async function makeScheduler(given: unknown): Promise<Scheduler> {
+  if (typeof given === "string") return DDIMScheduler.fromPretrained(given);
+  if (typeof given !== "object" || given === null) throw unexpected("a scheduler, its config or a folder", "scheduler", given);
+  if (!("step" in given)) return schedulerFromConfig(given);
+  checkParts({ scheduler: given as Scheduler });
+  return given as Scheduler;
 }
 
 function checkSource(value: unknown, option: string): asserts value is string | ScriptModule {

@@ -1,24 +1,17 @@
-import type { ExecutionOptions, StagedExecution } from "../script-module.js";
+import type { ExecutionOptions } from "../script-module.js";
 import type { LDMComponents } from "./pipeline-parts.js";
 
-/** The move that was asked for last: pipelines may share parts, so moves wait for each other. */
-let lastMove: Promise<unknown> = Promise.resolve();
-
 /**
- * Move both networks or neither: each is made ready at its new place before the first is switched over.
+ * Move both networks or neither: each is made ready at its new place before the first is switched over. Both take their places in
+ * the queues of moves at once, so that pipelines that share parts cannot wait for each other in a circle.
  * @param checkAlive called before the switch; what it throws leaves everything as it was
  */
-export function moveParts(parts: LDMComponents, options: ExecutionOptions, checkAlive: () => void): Promise<void> {
-  const move = lastMove.then(() => stageAll(parts, options, checkAlive));
-  lastMove = move.catch(() => undefined);
-  return move;
-}
-
-async function stageAll({ unet, vqvae }: LDMComponents, options: ExecutionOptions, checkAlive: () => void): Promise<void> {
-  const staged: StagedExecution[] = [];
+export async function moveParts({ unet, vqvae }: LDMComponents, options: ExecutionOptions, checkAlive: () => void): Promise<void> {
+  checkAlive();
+  const results = await Promise.allSettled([unet, vqvae].map((part) => part.stage(options)));
+  const staged = results.flatMap((result) => (result.status === "fulfilled" ? [result.value] : []));
   try {
-    checkAlive();
-    for (const part of [unet, vqvae]) staged.push(await part.stage(options));
+    for (const result of results) if (result.status === "rejected") throw result.reason;
     checkAlive();
   } catch (error) {
     for (const execution of staged) execution.discard();

@@ -9,6 +9,8 @@ import { unexpected } from "../validate.js";
 
 /** What a pipeline needs of both its networks. */
 interface NetworkPart {
+  /** diffusers' name of the class; absent where diffusers has none. */
+  readonly className?: string;
   readonly device: Device;
   readonly dtype: FloatingDType;
   readonly optimize: boolean;

@@ -1,10 +1,7 @@
-import { readFile } from "node:fs/promises";
-import type { FloatingDType } from "../device.js";
 import { LatentDiffusionError } from "../errors.js";
-import type { Device } from "../native.js";
-import { raiseIo } from "../pretrained/atomic-file.js";
-import { decodeUtf8, isJsonObject, parseJson } from "../pretrained/json.js";
-import type { ExecutionOptions, ScriptArgument, ScriptModule, StagedExecution } from "../script-module.js";
+import { ScriptNetwork } from "../models/script-network.js";
+import { readJsonObject } from "../pretrained/config-file.js";
+import type { ScriptArgument, ScriptModule } from "../script-module.js";
 import { op, Tensor } from "../tensor.js";
 import { checkInteger, checkOptions, unexpected } from "../validate.js";
 import { checkScalingFactor, type DenoisingNetwork, type LatentDecoder } from "./pipeline-parts.js";
@@ -30,9 +27,9 @@ const CONFIG_KEYS = ["in_channels", "out_channels", "sample_size", "scaling_fact
 /** The config with its defaults. */
 export type CompleteTorchScriptConfig = Required<Omit<TorchScriptConfig, "vae_scale_factor">> & Pick<TorchScriptConfig, "vae_scale_factor">;
 
-/** Check a config, or read it from a JSON file. @throws InvalidArgumentError; LatentDiffusionError `ERR_IO`, `ERR_CHECKPOINT_INVALID` */
+/** Check a config, or read it from a JSON file. @throws InvalidArgumentError; LatentDiffusionError as {@link readJsonObject} */
 export async function readTorchScriptConfig(config: TorchScriptConfig | string): Promise<CompleteTorchScriptConfig> {
-  const given = typeof config === "string" ? await readJson(config) : config;
+  const given = typeof config === "string" ? await readJsonObject(config) as unknown as TorchScriptConfig : config;
   if (given === undefined) throw unexpected("an object or a path", "config", given);
   const known = checkOptions(given, CONFIG_KEYS, "the config of LDMPipeline.fromTorchScript");
   const channels = checkInteger(known.in_channels, "config.in_channels", 1);
@@ -47,13 +44,6 @@ export async function readTorchScriptConfig(config: TorchScriptConfig | string):
   };
 }
 
-async function readJson(path: string): Promise<TorchScriptConfig> {
-  const bytes = await readFile(path).catch(raiseIo(`Cannot read ${path}`));
-  const json = parseJson(decodeUtf8(bytes, path), path);
-  if (!isJsonObject(json)) throw new LatentDiffusionError("ERR_CHECKPOINT_INVALID", `${path}: Expected a JSON object`);
-  return json as unknown as TorchScriptConfig;
-}
-
 function checkSampleSize(value: unknown): number | readonly number[] | null {
   if (value === null) return null;
   if (!Array.isArray(value)) return checkInteger(value, "config.sample_size", 1);
@@ -61,44 +51,8 @@ function checkSampleSize(value: unknown): number | readonly number[] | null {
   return value.map((size, i) => checkInteger(size, `config.sample_size[${i}]`, 1));
 }
 
-/** A part of a pipeline that runs one TorchScript module. */
-abstract class TorchScriptPart {
-  /** The module itself. */
-  readonly module: ScriptModule;
-
-  constructor(module: ScriptModule) {
-    this.module = module;
-  }
-
-  get device(): Device {
-    return this.module.device;
-  }
-
-  get dtype(): FloatingDType {
-    return this.module.dtype;
-  }
-
-  get optimize(): boolean {
-    return this.module.optimize;
-  }
-
-  get disposed(): boolean {
-    return this.module.disposed;
-  }
-
-  /** Make ready for another device or dtype; a trace takes only its own. */
-  stage(options: ExecutionOptions): Promise<StagedExecution> {
-    return this.module.stage(options);
-  }
-
-  dispose(): void {
-    this.module.dispose();
-  }
-
-  [Symbol.dispose](): void {
-    this.dispose();
-  }
-
+/** A part of a pipeline that runs the `forward` of one TorchScript module. */
+abstract class TorchScriptPart extends ScriptNetwork {
   protected async run(args: readonly ScriptArgument[], what: string, signal: AbortSignal | undefined): Promise<Tensor> {
     const result = await this.module.call("forward", args, { signal });
     // An export with return_dict=False gives a tuple of one.

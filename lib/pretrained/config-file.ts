@@ -1,8 +1,8 @@
-import { mkdir, readFile } from "node:fs/promises";
+import { mkdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { LatentDiffusionError } from "../errors.js";
-import { raiseIo, replaceFile, writeWhole } from "./atomic-file.js";
-import { decodeUtf8, isJsonObject, type JsonObject, parseJson } from "./json.js";
+import { type PendingFile, raiseIo, replaceFiles, writeWhole } from "./atomic-file.js";
+import { decodeUtf8, isJsonObject, type JsonObject, MAX_JSON_BYTES, parseJson } from "./json.js";
 import { stringifyConfig } from "./python-json.js";
 
 export type { JsonObject, JsonValue } from "./json.js";
@@ -45,18 +45,29 @@ export async function readConfig(folder: string, fileName: string, className: st
  * @see diffusers.ConfigMixin.save_config
  */
 export async function writeConfig(folder: string, fileName: string, className: string, config: JsonObject): Promise<void> {
-  const kept = Object.entries(config).filter(([key]) => !TRANSIENT_KEYS.includes(key));
-  const text = stringifyConfig({ ...Object.fromEntries(kept), _class_name: className, _diffusers_version: DIFFUSERS_VERSION });
   await mkdir(folder, { recursive: true }).catch(raiseIo(`Cannot make the folder ${folder}`));
-  await replaceFile(join(folder, fileName), (temporary) => writeWhole(temporary, text));
+  await replaceFiles([configFile(folder, fileName, className, config)]);
 }
 
-/** Read a file that must hold one JSON object. */
+/** What {@link writeConfig} writes, for a caller that has more files to put in place. */
+export function configFile(folder: string, fileName: string, className: string, config: JsonObject): PendingFile {
+  const kept = Object.entries(config).filter(([key]) => !TRANSIENT_KEYS.includes(key));
+  const text = stringifyConfig({ ...Object.fromEntries(kept), _class_name: className, _diffusers_version: DIFFUSERS_VERSION });
+  return { path: join(folder, fileName), write: (temporary) => writeWhole(temporary, text) };
+}
+
+/**
+ * Read a file that must hold one JSON object.
+ * @throws LatentDiffusionError `ERR_CHECKPOINT_NOT_FOUND`, `ERR_CHECKPOINT_INVALID`, `ERR_IO`
+ */
 export async function readJsonObject(path: string): Promise<JsonObject> {
   let bytes: Uint8Array;
   try {
+    const { size } = await stat(path);
+    if (size > MAX_JSON_BYTES) throw new LatentDiffusionError("ERR_CHECKPOINT_INVALID", `${path}: ${size} bytes, above the bound of ${MAX_JSON_BYTES}`);
     bytes = await readFile(path);
   } catch (cause) {
+    if (cause instanceof LatentDiffusionError) throw cause;
     const code = (cause as NodeJS.ErrnoException).code;
     if (code !== "ENOENT" && code !== "ENOTDIR") return raiseIo(`Cannot read ${path}`)(cause);
     throw new LatentDiffusionError("ERR_CHECKPOINT_NOT_FOUND", `${path} does not exist`, { cause });

@@ -7,6 +7,12 @@ export interface JsonObject {
   readonly [key: string]: JsonValue;
 }
 
+/**
+ * What may be parsed at most: the parser runs on the event loop, and takes about a tenth of a second for a megabyte. Forty thousand
+ * tensors are described in so much; the largest network of this pipeline has under a thousand.
+ */
+export const MAX_JSON_BYTES = 5_000_000;
+
 /** Deep enough for any checkpoint's file, and far from the end of the stack. */
 const MAX_DEPTH = 64;
 

@@ -1,6 +1,8 @@
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { LatentDiffusionError } from "../errors.js";
-import { type JsonValue, readJsonObject, writeConfig } from "./config-file.js";
+import { raiseIo } from "./atomic-file.js";
+import { DIFFUSERS_VERSION, type JsonObject, type JsonValue, readJsonObject, writeConfig } from "./config-file.js";
 
 const FILE_NAME = "model_index.json";
 const CLASS_NAME = "LDMPipeline";
@@ -38,14 +40,30 @@ export async function readModelIndex(folder: string): Promise<ModelIndex> {
   return { vqvae: part("vqvae"), unet: part("unet"), scheduler: part("scheduler") };
 }
 
+/** A pipeline's config: the library and class of each part, `[null, null]` where diffusers has no such class. */
+export type PipelineConfig = JsonObject & { readonly [Name in ComponentName]: readonly [library: string | null, className: string | null] };
+
+/** What a pipeline's `model_index.json` says; frozen. @see diffusers.DiffusionPipeline.config */
+export function pipelineConfig(index: ModelIndex): PipelineConfig {
+  const pair = (name: ComponentName): readonly [string | null, string | null] => Object.freeze(index[name] === null ? [null, null] : ["diffusers", index[name]]);
+  return Object.freeze({
+    _class_name: CLASS_NAME, _diffusers_version: DIFFUSERS_VERSION, scheduler: pair("scheduler"), unet: pair("unet"), vqvae: pair("vqvae"),
+  });
+}
+
 /**
  * Write a pipeline folder's `model_index.json`, as diffusers' `LDMPipeline.save_pretrained` does.
  * @param folder is made if it does not exist
  * @throws LatentDiffusionError `ERR_IO`
  */
-export async function writeModelIndex(folder: string, index: ModelIndex): Promise<void> {
-  const pair = (name: ComponentName): JsonValue => (index[name] === null ? [null, null] : ["diffusers", index[name]]);
-  await writeConfig(folder, FILE_NAME, CLASS_NAME, { vqvae: pair("vqvae"), unet: pair("unet"), scheduler: pair("scheduler") });
+export async function writeModelIndex(folder: string, config: PipelineConfig): Promise<void> {
+  await writeConfig(folder, FILE_NAME, CLASS_NAME, config);
+}
+
+/** Take `model_index.json` away, so that a folder is not read while its parts are replaced. */
+export async function removeModelIndex(folder: string): Promise<void> {
+  const path = join(folder, FILE_NAME);
+  await rm(path, { force: true }).catch(raiseIo(`Cannot remove ${path}`));
 }
 
 function parsePart(path: string, key: string, value: JsonValue): string | null {

@@ -1,9 +1,6 @@
 import { LatentDiffusionError } from "../errors.js";
 import type { DType } from "../native.js";
-import { decodeUtf8, isJsonObject, type JsonObject, type JsonValue, parseJson } from "./json.js";
-
-/** The format's own bound, so that a forged length cannot ask for the memory of the machine. */
-export const MAX_HEADER_BYTES = 100_000_000;
+import { decodeUtf8, isJsonObject, type JsonObject, type JsonValue, MAX_JSON_BYTES, parseJson } from "./json.js";
 
 /** Bytes in front of the header: its length, a little-endian unsigned 64-bit integer. */
 export const PREFIX_BYTES = 8;
@@ -78,8 +75,9 @@ async function readHeaderLength(source: ByteSource, path: string): Promise<numbe
   const prefix = await source.read(0, PREFIX_BYTES);
   if (prefix.length !== PREFIX_BYTES) throw invalid(path, "the file is cut short");
   const length = new DataView(prefix.buffer, prefix.byteOffset, PREFIX_BYTES).getBigUint64(0, true);
-  if (length > BigInt(MAX_HEADER_BYTES)) {
-    throw invalid(path, `a header of ${length} bytes, above the bound of ${MAX_HEADER_BYTES}: not a safetensors file`);
+  // The format's own bound is 100 MB, which would hold the event loop for ten seconds.
+  if (length > BigInt(MAX_JSON_BYTES)) {
+    throw invalid(path, `a header of ${length} bytes, above the bound of ${MAX_JSON_BYTES}: not a checkpoint of this pipeline`);
   }
   const available = source.size - PREFIX_BYTES;
   if (Number(length) > available) {

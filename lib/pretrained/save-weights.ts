@@ -1,9 +1,9 @@
 import { mkdir, readdir, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { checkFloatingDType, type FloatingDType } from "../device.js";
 import type { Weight } from "../script-module.js";
 import { checkInteger, checkOptions } from "../validate.js";
-import { raiseIo, replaceFiles, writeWhole } from "./atomic-file.js";
+import { type PendingFile, raiseIo, replaceFiles, writeWhole } from "./atomic-file.js";
 import { stringifyConfig } from "./python-json.js";
 import { storedBytes, writeNow } from "./safetensors.js";
 import { type WeightFiles, weightFiles } from "./weight-files.js";
@@ -31,26 +31,27 @@ interface Shard {
  * All files are complete and on the disk before the first is put in place; then files of an earlier save, of the same
  * variant, that would shadow or outlive the new ones are removed. The weights may come from the files that are replaced.
  * @param folder is made if it does not exist
+ * @param seal the file without which a reader does not look at weights: it stands when they do
  * @returns the names of the files written
  * @throws InvalidArgumentError for an option; LatentDiffusionError `ERR_IO`
  * @see diffusers.ModelMixin.save_pretrained
  */
-export async function saveWeights(folder: string, tensors: ReadonlyMap<string, Weight>, options?: SaveWeightsOptions): Promise<string[]> {
-  const { dtype, maxShardSize, variant } = checkOptions(options, ["dtype", "maxShardSize", "variant"], "saveWeights");
+export async function saveWeights(
+  folder: string, tensors: ReadonlyMap<string, Weight>, options?: SaveWeightsOptions, seal?: PendingFile,
+): Promise<string[]> {
+  const { dtype, maxShardSize, variant } = checkOptions(options, ["dtype", "maxShardSize", "variant"], "savePretrained");
   const target = dtype === undefined ? undefined : checkFloatingDType(dtype, "dtype");
   const limit = maxShardSize === undefined ? DEFAULT_SHARD_BYTES : checkInteger(maxShardSize, "maxShardSize", 1);
   const files = weightFiles(variant);
   const groups = split(tensors, limit, target);
   const shards = groups.map((group, i): Shard => ({ name: groups.length === 1 ? files.single : files.shard(i + 1, groups.length), tensors: group }));
-  const index = shards.length === 1 ? null : formatIndex(shards, target);
   await mkdir(folder, { recursive: true }).catch(raiseIo(`Cannot make the folder ${folder}`));
+  const pending = shards.map(({ name, tensors: own }): PendingFile => (
+    { path: join(folder, name), write: (temporary) => writeNow(temporary, own, { dtype: target }) }));
   // The index goes last: until it stands, an earlier single file or index is what a reader takes.
-  const written = [...shards.map(({ name }) => name), ...(index === null ? [] : [files.index])];
-  await replaceFiles(written.map((name) => join(folder, name)), async (temporaries) => {
-    for (const [i, shard] of shards.entries()) await writeNow(temporaries[i] ?? "", shard.tensors, { dtype: target });
-    if (index !== null) await writeWhole(temporaries.at(-1) ?? "", index);
-  });
-  await removeStale(folder, files, written);
+  if (shards.length > 1) pending.push({ path: join(folder, files.index), write: (temporary) => writeWhole(temporary, formatIndex(shards, target)) });
+  const written = pending.map(({ path }) => basename(path));
+  await replaceFiles(pending, { seal, clean: () => removeStale(folder, files, written) });
   return written;
 }
 

@@ -1,10 +1,9 @@
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { isFloating } from "../device.js";
 import { LatentDiffusionError } from "../errors.js";
 import type { StoredTensor, Weight } from "../script-module.js";
-import { raiseIo } from "./atomic-file.js";
-import { decodeUtf8, isJsonObject, parseJson } from "./json.js";
+import { readJsonObject } from "./config-file.js";
+import { isJsonObject } from "./json.js";
 import { SafetensorsFile } from "./safetensors.js";
 import { listFolder, shortList, weightFiles, weightsNotFound } from "./weight-files.js";
 
@@ -66,8 +65,7 @@ async function openShards(folder: string, indexName: string, names: ReadonlySet<
 }
 
 async function readWeightMap(path: string): Promise<ReadonlyMap<string, string>> {
-  const json = parseJson(decodeUtf8(await readFile(path).catch(raiseIo(`Cannot read ${path}`)), path), path);
-  const weightMap = isJsonObject(json) ? json.weight_map : undefined;
+  const { weight_map: weightMap } = await readJsonObject(path);
   if (!isJsonObject(weightMap)) throw invalid(path, "it has no weight_map object");
   const entries = Object.entries(weightMap).map(([name, shard]): [string, string] => [name, checkShardName(path, name, shard)]);
   if (entries.length === 0) throw invalid(path, "its weight_map is empty");

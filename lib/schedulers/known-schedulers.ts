@@ -1,9 +1,11 @@
 import { LatentDiffusionError } from "../errors.js";
 import { DDIMScheduler } from "./ddim-scheduler.js";
+import type { JsonObject } from "../pretrained/json.js";
 import type { Scheduler } from "./scheduler.js";
 
 /** A scheduler's class, as `model_index.json` names it. */
 interface SchedulerClass {
+  fromConfig(config: JsonObject): Scheduler;
   fromPretrained(folder: string): Promise<Scheduler>;
 }
 
@@ -16,10 +18,24 @@ const SCHEDULERS: ReadonlyMap<string, SchedulerClass> = new Map([["DDIMScheduler
 export async function loadScheduler(className: string, folder: string): Promise<Scheduler> {
   const known = SCHEDULERS.get(className);
   if (known) return known.fromPretrained(folder);
-  const names = [...SCHEDULERS.keys()];
-  throw new LatentDiffusionError(
-    "ERR_CONFIG_UNSUPPORTED",
-    `Expected ${names.map((name) => JSON.stringify(name)).join(" or ")} for the scheduler of ${folder} but received ${JSON.stringify(className)}; `
-      + `bring one instead: { scheduler: await DDIMScheduler.fromPretrained(${JSON.stringify(folder)}) } reads such a file's betas`,
+  throw unknownClass(
+    `the scheduler of ${folder}`, className,
+    `; bring one instead: { scheduler: await DDIMScheduler.fromPretrained(${JSON.stringify(folder)}) } reads such a file's betas`,
   );
+}
+
+/**
+ * Make a scheduler of a config: of the class that it names, as files do, or else of a `DDIMScheduler`'s keys.
+ * @throws InvalidArgumentError for an unknown key where no class is named; LatentDiffusionError `ERR_CONFIG_UNSUPPORTED`
+ */
+export function schedulerFromConfig(config: object): Scheduler {
+  if (!("_class_name" in config)) return new DDIMScheduler(config);
+  const known = SCHEDULERS.get(String(config._class_name));
+  if (!known) throw unknownClass("_class_name of the scheduler", config._class_name);
+  return known.fromConfig(config as unknown as JsonObject);
+}
+
+function unknownClass(where: string, className: unknown, advice = ""): LatentDiffusionError {
+  const names = [...SCHEDULERS.keys()].map((name) => JSON.stringify(name)).join(" or ");
+  return new LatentDiffusionError("ERR_CONFIG_UNSUPPORTED", `Expected ${names} for ${where} but received ${JSON.stringify(className)}${advice}`);
 }

@@ -23,7 +23,9 @@ c10::IValue ToIValue(const Napi::Value& value, const c10::Type& type);
 
 c10::IValue ToNumber(const Napi::Value& value) {
   const double number = value.As<Napi::Number>();
-  const bool integral = number == std::trunc(number) && std::fabs(number) <= 9007199254740992.0;
+  // Integers have no negative zero; beyond 2^53 a double is not a count of anything.
+  const bool integral = number == std::trunc(number) && std::fabs(number) <= 9007199254740992.0 &&
+                        !(number == 0 && std::signbit(number));
   // JavaScript has one kind of number. As an int it takes part in type promotion as Python's int
   // does: it never turns an integer tensor into a floating one, and next to a floating tensor the
   // two mean the same.

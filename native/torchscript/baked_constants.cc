@@ -1,5 +1,6 @@
 #include "torchscript/baked_constants.h"
 
+#include <ATen/core/Tensor.h>
 #include <ATen/core/function_schema.h>
 #include <torch/csrc/jit/api/function_impl.h>
 #include <torch/csrc/jit/api/module.h>
@@ -11,12 +12,23 @@ namespace {
 
 void FindInNode(const torch::jit::Node& node, BakedConstants& found);
 
+void CountValues(const torch::jit::Node& constant, BakedConstants& found) {
+  const auto value = torch::jit::toIValue(constant.output());
+  if (!value || !value->isTensor()) return;
+  const at::Tensor& tensor = value->toTensor();
+  // A tensor without dimensions is a number, which follows what it meets.
+  if (!tensor.defined() || tensor.dim() == 0 || !tensor.is_floating_point()) return;
+  found.values[tensor.scalar_type()] += tensor.numel();
+  found.values_device = tensor.device();
+}
+
 void FindInBlock(const torch::jit::Block& block, BakedConstants& found) {
   for (const torch::jit::Node* node : block.nodes()) FindInNode(*node, found);
 }
 
 void FindInNode(const torch::jit::Node& node, BakedConstants& found) {
   for (const torch::jit::Block* block : node.blocks()) FindInBlock(*block, found);
+  if (node.kind() == c10::prim::Constant) CountValues(node, found);
   for (const torch::jit::Value* input : node.inputs()) {
     if (input->node()->kind() != c10::prim::Constant ||
         input->type()->kind() != c10::TypeKind::DeviceObjType)

@@ -4,6 +4,7 @@
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/serialization/import.h>
 
+#include <algorithm>
 #include <mutex>
 #include <optional>
 #include <utility>
@@ -22,14 +23,7 @@ class LoadedModule : public ModuleSource {
     for (const auto& method : fresh_->get_methods()) methods_.push_back(method.name());
     for (const auto& tensor : fresh_->named_parameters()) AddParameter(tensor.name, tensor.value);
     for (const auto& tensor : fresh_->named_buffers()) AddParameter(tensor.name, tensor.value);
-    const BakedConstants baked = FindBakedConstants(*fresh_);
-    baked_device_ = baked.device;
-    for (const ParameterInfo& parameter : parameters_) {
-      // A cast to the weights' own dtype is what a trace leaves of `.to(self.dtype)`.
-      if (c10::isFloatingType(parameter.dtype) && baked.casts.count(parameter.dtype) > 0) {
-        baked_dtype_ = parameter.dtype;
-      }
-    }
+    FindBaked(FindBakedConstants(*fresh_));
   }
 
   torch::jit::Module Instantiate(const std::vector<Weight>& /*weights*/,
@@ -62,6 +56,25 @@ class LoadedModule : public ModuleSource {
       throw CodedError("ERR_TORCHSCRIPT_INVALID",
                        path_ + " is not a TorchScript file: " + error.what());
     }
+  }
+
+  void FindBaked(const BakedConstants& baked) {
+    baked_device_ = baked.device;
+    bool frozen = true;
+    for (const ParameterInfo& parameter : parameters_) {
+      if (!c10::isFloatingType(parameter.dtype)) continue;
+      frozen = false;
+      // A cast to the weights' own dtype is what a trace leaves of `.to(self.dtype)`.
+      if (baked.casts.count(parameter.dtype) > 0) baked_dtype_ = parameter.dtype;
+    }
+    if (!frozen || baked.values.empty()) return;
+    // Its weights are constants, which nothing moves: it runs where they are, in what most of them
+    // are.
+    baked_dtype_ =
+        std::max_element(baked.values.begin(), baked.values.end(),
+                         [](const auto& a, const auto& b) { return a.second < b.second; })
+            ->first;
+    if (!baked_device_) baked_device_ = baked.values_device;
   }
 
   void AddParameter(const std::string& name, const at::Tensor& tensor) {

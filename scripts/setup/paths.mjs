@@ -13,6 +13,7 @@ export function inProject(path) {
 
 /** What setup downloads and writes for itself; ignored by git, safe to delete. */
 export const localFolder = inProject(".local");
+export const setupLock = inProject(".local/setup.lock");
 export const logFolder = inProject(".local/logs");
 export const privateLibTorchFolder = inProject(".local/libtorch");
 export const referenceFolder = inProject(".local/reference");

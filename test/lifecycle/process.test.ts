@@ -34,6 +34,10 @@ t.test("process.exit() while a worker computes", async (t) => {
   t.match(await runProgram("workers.cjs", "exit"), { code: 7, signal: null });
 });
 
+t.test("configure() may be called more than once before LibTorch is opened", async (t) => {
+  t.match(await runProgram("configure.cjs"), { code: 0, signal: null, output: "3 configure({ libtorch })\nERR_INVALID_STATE\n1\n" });
+});
+
 t.test("threads belong to the executor alone, whoever else was here", { skip: process.platform !== "linux" && "counts threads in /proc" }, async (t) => {
   // Three threads are the executor and two helpers; the event loop computes alone.
   t.match(await runProgram("threads.cjs"), { code: 0, signal: null, output: "event loop 0 executor 2\n" });

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { readConfig, writeConfig } from "../../lib/pretrained/config-file.js";
-import { readModelIndex, writeModelIndex } from "../../lib/pretrained/model-index.js";
+import { pipelineConfig, readModelIndex, writeModelIndex } from "../../lib/pretrained/model-index.js";
 import { SafetensorsFile, writeSafetensors } from "../../lib/pretrained/safetensors.js";
 import { matchWeights, openWeights, renameLegacyAttention, saveWeights } from "../../lib/pretrained/weights.js";
 import type { Weight } from "../../lib/script-module.js";
@@ -95,6 +95,6 @@ t.test("the index of a pipeline", { skip }, async (t) => {
   const folder = t.testdir({});
   const index = await readModelIndex(join(reference, "pipeline"));
   t.strictSame(index, { vqvae: "VQModel", unet: "UNet2DModel", scheduler: "DDIMScheduler" });
-  await writeModelIndex(folder, index);
+  await writeModelIndex(folder, pipelineConfig(index));
   t.equal(readFileSync(join(folder, "model_index.json"), "utf8"), readFileSync(join(reference, "pipeline", "model_index.json"), "utf8"));
 });
