@@ -103,9 +103,9 @@ async function measure(options, reference, report) {
   }
 }
 
-/** A high guess: the largest rival holds its weights three times, and its libraries. */
+/** What one holds on average: most hold the weights once or twice, as they are and packed, a few thrice; and their libraries. */
 function memoryOfOne({ model }) {
-  return 3 * weightBytes(model) + 500 * 2 ** 20;
+  return 2 * weightBytes(model) + 500 * 2 ** 20;
 }
 
 /** Versions, as the participants themselves report them. */

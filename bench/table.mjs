@@ -23,10 +23,10 @@ function summary(rows) {
     const ours = of.find(({ name }) => name === OURS);
     if (!ours) return [];
     const best = bestRival(of);
-    const against = best?.toOurs === undefined ? ["", ""] : [best.name, times(best.toOurs)];
-    return [[measurement, ...against, times(1 / ours.ratio), show(ours)]];
+    const against = best?.toOurs === undefined ? "" : `${times(best.toOurs)} (${best.name})`;
+    return [[measurement, against, times(1 / ours.ratio), show(ours)]];
   });
-  return table(["this package", "best rival", "how many times less", "than diffusers' default", "value"], body);
+  return table(["", "the best rival takes", "diffusers takes", "this package takes"], body);
 }
 
 /** The rival that takes least, by its ratio to what all were measured beside. */
@@ -66,8 +66,8 @@ function describe({ machine, versions, dtype, threads }, rows) {
     .map(([what, measurement]) => [samples(measurement), what]).filter(([count]) => count).map(([count, what]) => `${count} ${what}`);
   const runtimes = ["diffusers", "torch", "onnxruntime", "openvino", "python"].filter((name) => versions[name]).map((name) => `${name} ${versions[name]}`);
   const dates = [...new Set(rows.map(({ date }) => date))].sort().join(" and ");
-  return `${machine.cpu} (${machine.features}), ${machine.cores} cores, ${machine.platform}; ${dtype}, ${threads} threads; medians of ${counts.join(", ")}; `
-    + `LibTorch ${versions.libtorch}, Node ${versions.node.slice(1)}, ${runtimes.join(", ")}; ${dates}.`;
+  return `${machine.cpu} (${machine.features}), ${machine.cores} cores, ${machine.platform}; ${dtype}, ${threads} threads; `
+    + `${counts.length > 0 ? `medians of ${counts.join(", ")}; ` : ""}LibTorch ${versions.libtorch}, Node ${versions.node.slice(1)}, ${runtimes.join(", ")}; ${dates}.`;
 }
 
 /** `"1.62x"` */
@@ -76,6 +76,7 @@ export function times(value) {
 }
 
 function show({ value, unit }) {
+  if (unit === "ms" && value >= 10_000) return `${(value / 1000).toFixed(1)} s`;
   const digits = value < 10 ? 2 : 0;
   return unit === "x" ? times(value) : `${value.toFixed(unit === "%" ? 2 : digits)} ${unit}`;
 }
