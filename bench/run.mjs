@@ -17,7 +17,7 @@ import { ensurePeers } from "../scripts/setup/peers.mjs";
 import { ensureReference } from "../scripts/setup/reference.mjs";
 import { Report } from "../scripts/setup/report.mjs";
 import { ensureExports, ensureModel, weightBytes } from "./model.mjs";
-import { inGroups, participants, RIVAL_KEYS } from "./participants.mjs";
+import { DIFFUSERS, inGroups, OURS, participants, RIVAL_KEYS } from "./participants.mjs";
 import { profile } from "./profile.mjs";
 import { keep } from "./results.mjs";
 import { runEventLoop } from "./suites/event-loop.mjs";
@@ -111,7 +111,8 @@ function memoryOfOne({ model }) {
 /** Versions, as the participants themselves report them. */
 async function describeVersions(say, taking) {
   const versions = {};
-  for (const { name, open, request } of taking) {
+  const ofOneTorch = ({ name, needs }) => name === DIFFUSERS || name === OURS || needs !== undefined;
+  for (const { name, open, request } of taking.filter(ofOneTorch)) {
     say(`asking ${name}`);
     const worker = open();
     Object.assign(versions, await worker.ask("versions", request));
