@@ -8,11 +8,13 @@ const require = createRequire(import.meta.url);
 const { configure, Generator, op, runtimeInfo } = require("../dist/index.js");
 const { ScriptModule } = require("../dist/script-module.js");
 const [dtype = "float32", rounds = "15"] = process.argv.slice(2);
+/** All passes of native/torchscript/passes/passes.cc: without them a graph is LibTorch's operators alone. */
+const PASSES = "amx,winograd,group-norm,norms,addends,nearest-codes,attention";
 /** Calls of each before the measured ones. */
 const WARM = 2;
-/** By the name of the pass that puts the kernel in place: side of the picture, channels in, channels out. */
+/** Side of the picture, channels in, channels out; which kernel serves a convolution is the passes' choice, by CPU and dtype. */
 const SHAPES = {
-  winograd: [
+  convolution: [
     [64, 224, 224], [64, 448, 224], [32, 448, 448], [32, 896, 448], [16, 672, 672], [16, 1344, 672], [64, 512, 512], [128, 256, 256], [256, 128, 128],
   ],
   "group-norm": [[64, 224], [32, 448], [16, 672], [64, 512], [128, 256], [256, 128]],
@@ -53,7 +55,7 @@ async function define({ parameters, source }, without) {
 /** What a convolution returns: channels innermost, as everywhere in an optimised network. */
 async function channelsLast(size, channels) {
   const source = ["def forward(self, x):", "    return torch.conv2d(x, self.weight, None, [1, 1], [1, 1], [1, 1], 1)"];
-  const module = await define({ parameters: [["weight", [channels, 3, 3, 3]]], source }, Object.keys(SHAPES).join(","));
+  const module = await define({ parameters: [["weight", [channels, 3, 3, 3]]], source }, PASSES);
   const x = await module.forward(await generator.randn([1, 3, size, size]).to(dtype));
   module.dispose();
   return x;
@@ -66,8 +68,8 @@ async function time(module, x) {
 }
 
 /** @returns {Promise<{ own: number, stock: number }>} medians in milliseconds */
-async function compare(layer, pass, x) {
-  const modules = { own: await define(layer, ""), stock: await define(layer, pass) };
+async function compare(layer, x) {
+  const modules = { own: await define(layer, ""), stock: await define(layer, PASSES) };
   const times = { own: [], stock: [] };
   for (let round = -WARM; round < Number(rounds); round++) {
     for (const [name, module] of Object.entries(modules)) {
@@ -88,12 +90,12 @@ function rate([size, inner, outer], milliseconds) {
 
 configure({ threads: 2 });
 console.log(`${dtype}, LibTorch ${runtimeInfo().libtorch.version} (${runtimeInfo().cpuCapability}), ${runtimeInfo().threads} threads`);
-for (const [pass, shapes] of Object.entries(SHAPES)) {
+for (const [kind, shapes] of Object.entries(SHAPES)) {
   for (const shape of shapes) {
     const [size, inner, outer] = shape;
     const x = await channelsLast(size, inner);
-    const { own, stock } = await compare(outer === undefined ? norm(size, inner) : convolution(size, inner, outer), pass, x);
-    const name = `${pass} ${size}x${size} ${inner}${outer === undefined ? "" : ` to ${outer}`}`;
+    const { own, stock } = await compare(outer === undefined ? norm(size, inner) : convolution(size, inner, outer), x);
+    const name = `${kind} ${size}x${size} ${inner}${outer === undefined ? "" : ` to ${outer}`}`;
     const cells = [own, stock].map((taken) => `${taken.toFixed(2).padStart(7)} ms ${rate(shape, taken)}`);
     console.log(`${(stock / own).toFixed(2).padStart(5)}x  ${name.padEnd(28)} ${cells[0]}   LibTorch ${cells[1]}`);
     x.dispose();

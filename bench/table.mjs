@@ -2,8 +2,8 @@ import { DIFFUSERS, OURS } from "./participants.mjs";
 
 const SPEED = ["UNet step", "decode", "50 steps + decode"];
 const COST = [
-  "process start to first tensor", "load", "first step", "load and a picture of 4 steps", "warm-up, batch of 2", "warm-up, other size",
-  "warm-up, decode of other size", "peak memory",
+  "process start to first tensor", "load", "first step", "load and a picture of 4 steps", "warm-up, batch of 2", "warm-up, half the size",
+  "warm-up, decode of half the size", "peak memory",
 ];
 
 /**

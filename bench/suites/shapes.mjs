@@ -10,7 +10,7 @@ const LATER = 3;
  * @returns {Promise<import("../statistics.mjs").Row[]>}
  */
 export async function runShapes(taking, options, note) {
-  const rounds = { "warm-up, batch of 2": {}, "warm-up, other size": {}, "warm-up, decode of other size": {} };
+  const rounds = { "warm-up, batch of 2": {}, "warm-up, half the size": {}, "warm-up, decode of half the size": {} };
   for (const { name, open, request, needs } of taking) {
     if (needs) continue;
     const worker = open();
@@ -32,9 +32,9 @@ export async function runShapes(taking, options, note) {
   return Object.entries(rounds).flatMap(([measurement, round]) => rowsOf(measurement, "ms", taking, [round]));
 }
 
-/** `scale`: of the side of the latents, in eighths, so that they stay whole multiples of 8. */
+/** `halves`: of the side of the latents; a whole multiple of 8 must be left. */
 const CALLS = {
-  "warm-up, batch of 2": { what: "step", batch: 2, eighths: 8 },
-  "warm-up, other size": { what: "step", batch: 1, eighths: 6 },
-  "warm-up, decode of other size": { what: "decode", batch: 1, eighths: 6 },
+  "warm-up, batch of 2": { what: "step", batch: 2, halves: 2 },
+  "warm-up, half the size": { what: "step", batch: 1, halves: 1 },
+  "warm-up, decode of half the size": { what: "decode", batch: 1, halves: 1 },
 };

@@ -25,10 +25,10 @@ class Diffusers(Peer):
             self.pipe.unet.to(memory_format=torch.channels_last)
             self.pipe.vqvae.to(memory_format=torch.channels_last)
 
-    def noise(self, seed, batch=1, eighths=8):
+    def noise(self, seed, batch=1, halves=2):
         config = self.pipe.unet.config
         generator = self.torch.Generator().manual_seed(seed)
-        side = config.sample_size * eighths // 8
+        side = config.sample_size * halves // 2
         size = (batch, config.in_channels, side, side)
         return self.cast(self.torch.randn(size, generator=generator))
 

@@ -25,9 +25,9 @@ async function timed(work) {
   return seconds(since);
 }
 
-function noise(seed, batch = 1, eighths = 8) {
+function noise(seed, batch = 1, halves = 2) {
   const { in_channels: channels, sample_size: size } = state.pipe.unet.config;
-  const side = Math.floor(size * eighths / 8);
+  const side = Math.floor(size * halves / 2);
   return state.Generator.fromSeed(seed).randn([batch, channels, side, side]).to(state.pipe.unet.dtype);
 }
 
@@ -138,9 +138,9 @@ const worker = {
     return watched ? { ...reply, networks: networks.seconds, delay: delay.percentile(99) / 1e6 } : reply;
   },
 
-  async shape({ what, batch, eighths, later }) {
+  async shape({ what, batch, halves, later }) {
     const { unet, vqvae } = state.pipe;
-    const latents = await noise(0, batch, eighths);
+    const latents = await noise(0, batch, halves);
     const call = () => timed(() => (what === "step" ? unet.forward(latents, 1) : vqvae.decode(latents)));
     const first = await call();
     const times = [];

@@ -76,9 +76,9 @@ class Peer:
 
         return {"seconds": seconds_of(run)}
 
-    def shape(self, what, batch, eighths, later):
-        """A call with latents of another shape, and the median of those that follow it; the side in eighths of the model's."""
-        latents = self.noise(0, batch, eighths)
+    def shape(self, what, batch, halves, later):
+        """A call with latents of another shape, and the median of those that follow it; the side in halves of the model's."""
+        latents = self.noise(0, batch, halves)
         timestep = self.set_timesteps(1)[0]
         call = (lambda: self.unet(latents, timestep)) if what == "step" else (lambda: self.decode_latents(latents))
         first = seconds_of(call)
