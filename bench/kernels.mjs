@@ -1,13 +1,20 @@
-// Compare each kernel of native/kernels with LibTorch's at the full-size model's shapes: node bench/kernels.mjs [rounds]
-// The two take turns, so that whatever else the machine does meets both; medians in milliseconds.
+// Compare each kernel of native/kernels with LibTorch's at the full-size model's shapes: node bench/kernels.mjs [dtype] [rounds]
+// The two take turns, so that whatever else the machine does meets both; medians. A convolution's products are counted as
+// direct convolution has them, so that Winograd's rate may pass what the CPU could do directly.
 import { createRequire } from "node:module";
+import { median } from "./statistics.mjs";
 
 const require = createRequire(import.meta.url);
-const { Generator, op, runtimeInfo } = require("../dist/index.js");
+const { configure, Generator, op, runtimeInfo } = require("../dist/index.js");
 const { ScriptModule } = require("../dist/script-module.js");
-const ROUNDS = Number(process.argv[2] ?? 15);
+const [dtype = "float32", rounds = "15"] = process.argv.slice(2);
+/** All passes of native/torchscript/passes/passes.cc: without them a graph is LibTorch's operators alone. */
+const PASSES = "amx,winograd,group-norm,norms,addends,nearest-codes,attention";
+/** Calls of each before the measured ones. */
+const WARM = 2;
+/** Side of the picture, channels in, channels out; which kernel serves a convolution is the passes' choice, by CPU and dtype. */
 const SHAPES = {
-  winograd: [
+  convolution: [
     [64, 224, 224], [64, 448, 224], [32, 448, 448], [32, 896, 448], [16, 672, 672], [16, 1344, 672], [64, 512, 512], [128, 256, 256], [256, 128, 128],
   ],
   "group-norm": [[64, 224], [32, 448], [16, 672], [64, 512], [128, 256], [256, 128]],
@@ -41,15 +48,15 @@ function norm(size, channels) {
 
 async function define({ parameters, source }, without) {
   process.env.LATENT_DIFFUSION_WITHOUT_PASSES = without;
-  return ScriptModule.define({ name: "Layer", source: source.join("\n"), parameters, children: [] }, randomWeights(parameters));
+  const spec = { name: "Layer", source: source.join("\n"), parameters, children: [] };
+  return ScriptModule.define(spec, randomWeights(parameters), { dtype });
 }
 
 /** What a convolution returns: channels innermost, as everywhere in an optimised network. */
-async function channelsLast(shape) {
-  const [, channels] = shape;
+async function channelsLast(size, channels) {
   const source = ["def forward(self, x):", "    return torch.conv2d(x, self.weight, None, [1, 1], [1, 1], [1, 1], 1)"];
-  const module = await define({ parameters: [["weight", [channels, 3, 3, 3]]], source }, "winograd,group-norm");
-  const x = await module.forward(generator.randn([shape[0], 3, shape[2], shape[3]]));
+  const module = await define({ parameters: [["weight", [channels, 3, 3, 3]]], source }, PASSES);
+  const x = await module.forward(await generator.randn([1, 3, size, size]).to(dtype));
   module.dispose();
   return x;
 }
@@ -60,27 +67,37 @@ async function time(module, x) {
   return performance.now() - start;
 }
 
-function median(values) {
-  return values.sort((a, b) => a - b)[Math.floor(values.length / 2)];
+/** @returns {Promise<{ own: number, stock: number }>} medians in milliseconds */
+async function compare(layer, x) {
+  const modules = { own: await define(layer, ""), stock: await define(layer, PASSES) };
+  const times = { own: [], stock: [] };
+  for (let round = -WARM; round < Number(rounds); round++) {
+    for (const [name, module] of Object.entries(modules)) {
+      const taken = await time(module, x);
+      if (round >= 0) times[name].push(taken);
+    }
+  }
+  for (const module of Object.values(modules)) module.dispose();
+  return { own: median(times.own), stock: median(times.stock) };
 }
 
-console.log(runtimeInfo());
-for (const [pass, shapes] of Object.entries(SHAPES)) {
-  for (const [size, inner, outer] of shapes) {
-    const layer = outer === undefined ? norm(size, inner) : convolution(size, inner, outer);
-    const x = await channelsLast([1, inner, size, size]);
-    const [own, stock] = [await define(layer, ""), await define(layer, pass)];
-    const times = { own: [], stock: [] };
-    for (let round = 0; round < ROUNDS + 2; round++) {
-      const [a, b] = [await time(own, x), await time(stock, x)];
-      if (round < 2) continue;
-      times.own.push(a);
-      times.stock.push(b);
-    }
-    const [mine, theirs] = [median(times.own), median(times.stock)];
-    console.log(`${pass} ${size}x${size} ${inner}${outer === undefined ? "" : ` to ${outer}`}: ${mine.toFixed(2)} ms, LibTorch ${theirs.toFixed(2)} ms, ${(theirs / mine).toFixed(2)}x`);
-    own.dispose();
-    stock.dispose();
+/** Billions of operations a second for convolutions; of bytes, each read and written once, for what only passes over the picture. */
+function rate([size, inner, outer], milliseconds) {
+  const bytes = dtype === "float32" ? 4 : 2;
+  const [work, unit] = outer === undefined ? [2 * size ** 2 * inner * bytes, "GB/s"] : [2 * size ** 2 * inner * outer * 9, "GFLOP/s"];
+  return `${(work / milliseconds / 1e6).toFixed(0).padStart(5)} ${unit}`;
+}
+
+configure({ threads: 2 });
+console.log(`${dtype}, LibTorch ${runtimeInfo().libtorch.version} (${runtimeInfo().cpuCapability}), ${runtimeInfo().threads} threads`);
+for (const [kind, shapes] of Object.entries(SHAPES)) {
+  for (const shape of shapes) {
+    const [size, inner, outer] = shape;
+    const x = await channelsLast(size, inner);
+    const { own, stock } = await compare(outer === undefined ? norm(size, inner) : convolution(size, inner, outer), x);
+    const name = `${kind} ${size}x${size} ${inner}${outer === undefined ? "" : ` to ${outer}`}`;
+    const cells = [own, stock].map((taken) => `${taken.toFixed(2).padStart(7)} ms ${rate(shape, taken)}`);
+    console.log(`${(stock / own).toFixed(2).padStart(5)}x  ${name.padEnd(28)} ${cells[0]}   LibTorch ${cells[1]}`);
     x.dispose();
   }
 }

@@ -1,104 +1,140 @@
 // `npm run bench`: this package beside Python diffusers, in the same run, over the same LibTorch. Options:
+//   --peers              beside its rivals too, each at its best settings; installs them under .local/
+//   --peer openvino      one of the rivals only: channels-last, compile, onednn-graph, onnxruntime, openvino; may be repeated
+//   --suite steps        one suite only: start, steps, whole, shapes or event-loop; may be repeated
+//   --dtype both         float32 (the default), bfloat16 or both
 //   --quick              a tiny network: tries the benchmark itself, and its figures mean nothing
-//   --suite start        one suite: start, steps or whole; may be repeated
-//   --rounds 15 --trials 3 --threads 2 --dtype float32
-//   --write              keep the result: bench/results/<date>.json and the table in docs/performance.md
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { cpus } from "node:os";
+//   --profile            only where this package's own time goes, by kind of operator
+//   --rounds 12 --trials 3 --threads 2
+//   --write              keep the result: bench/results, the tables and the plot of docs/performance.md
+import { readFileSync } from "node:fs";
+import { cpus, freemem } from "node:os";
 import { parseArgs } from "node:util";
 import { runMain, setup } from "../scripts/setup.mjs";
-import { runCommand } from "../scripts/setup/command.mjs";
+import { SetupError } from "../scripts/setup/command.mjs";
 import { inProject } from "../scripts/setup/paths.mjs";
+import { ensurePeers } from "../scripts/setup/peers.mjs";
 import { ensureReference } from "../scripts/setup/reference.mjs";
 import { Report } from "../scripts/setup/report.mjs";
+import { ensureExports, ensureModel, weightBytes } from "./model.mjs";
+import { DIFFUSERS, inGroups, OURS, participants, RIVAL_KEYS } from "./participants.mjs";
+import { profile } from "./profile.mjs";
+import { keep } from "./results.mjs";
+import { runEventLoop } from "./suites/event-loop.mjs";
+import { runShapes } from "./suites/shapes.mjs";
 import { runStart } from "./suites/start.mjs";
 import { runSteps } from "./suites/steps.mjs";
 import { runWhole } from "./suites/whole-run.mjs";
-import { formatTable } from "./table.mjs";
-import { participants } from "./worker.mjs";
+import { formatResult } from "./table.mjs";
+
+const SUITES = {
+  start: ({ reference, options }, note) => runStart(reference, options, note),
+  steps: ({ taking, options }, note) => runSteps(inGroups(taking, memoryOfOne(options), freemem()), options, note),
+  whole: ({ taking, options }, note) => runWhole(taking, options, note),
+  shapes: ({ taking, options }, note) => runShapes(taking, options, note),
+  "event-loop": ({ taking, options }, note) => runEventLoop(taking, options, note),
+};
 
 await runMain(async () => {
   const options = readOptions();
   const report = new Report();
   await setup({ report });
   const reference = await report.part("reference", ensureReference);
+  if (options.rivals.length > 0) await report.part("rivals", (say) => ensurePeers(say, reference));
   await report.part("model", (say) => ensureModel(say, options, reference));
-  const taking = participants(reference);
-  const suites = {
-    start: (note) => runStart(reference, options, note),
-    steps: (note) => runSteps(taking, options, note),
-    whole: (note) => runWhole(taking, options, note),
-  };
-  const rows = [];
-  for (const name of options.suites) {
-    const found = await report.part(name, async (say) => ({ result: "measured", value: await suites[name](say) }));
-    rows.push(...found);
+  for (const dtype of options.dtypes) {
+    if (options.profile) await profile({ ...options, dtype }, (text) => report.write(text));
+    else await measure({ ...options, dtype }, reference, report);
   }
-  const result = { ...await describeRun(taking, options), rows };
-  report.write(`\n${formatTable(result)}`);
-  if (options.write) keep(result);
 });
 
 function readOptions() {
   const { values } = parseArgs({
     options: {
+      peers: { type: "boolean", default: false },
+      peer: { type: "string", multiple: true },
       quick: { type: "boolean", default: false },
+      profile: { type: "boolean", default: false },
       write: { type: "boolean", default: false },
-      suite: { type: "string", multiple: true, default: ["start", "steps", "whole"] },
-      rounds: { type: "string", default: "15" },
+      suite: { type: "string", multiple: true, default: Object.keys(SUITES) },
+      rounds: { type: "string", default: "12" },
       trials: { type: "string", default: "3" },
       threads: { type: "string", default: String(Math.min(2, cpus().length)) },
       dtype: { type: "string", default: "float32" },
     },
   });
+  const { quick, write, suite: suites, dtype } = values;
+  const [rounds, trials, threads] = [values.rounds, values.trials, values.threads].map(Number);
+  const rivals = values.peer ?? (values.peers ? RIVAL_KEYS : []);
+  checkNames("--suite", suites, Object.keys(SUITES));
+  checkNames("--peer", rivals, RIVAL_KEYS);
+  checkNames("--dtype", [dtype], ["float32", "bfloat16", "both"]);
+  if (quick && write) throw new SetupError("Expected --write without --quick, whose figures mean nothing", "Leave one of them out.");
   return {
-    quick: values.quick,
-    write: values.write,
-    suites: values.suite,
-    model: inProject(values.quick ? ".local/bench/tiny" : ".local/bench/full-size"),
-    threads: Number(values.threads),
-    dtype: values.dtype,
-    rounds: Number(values.rounds),
-    decodes: Math.ceil(Number(values.rounds) / 3),
-    trials: Number(values.trials),
-    starts: 3 * Number(values.trials) + 1,
+    quick, write, suites, rivals, rounds, trials, threads,
+    profile: values.profile,
+    dtypes: dtype === "both" ? ["float32", "bfloat16"] : [dtype],
+    model: inProject(quick ? ".local/bench/tiny" : ".local/bench/full-size"),
+    decodes: Math.ceil(rounds / 2),
+    rivalTrials: 1,
+    starts: 3 * trials + 1,
     wholeSteps: 4,
+    longSteps: 50,
   };
 }
 
-async function ensureModel(say, { model, quick }, { python }) {
-  if (!existsSync(`${model}/model_index.json`)) {
-    say("letting diffusers write a model with random weights");
-    const command = [python, inProject("bench/make_full_size.py"), "--out", model, ...quick ? ["--tiny"] : []];
-    await runCommand(command, { log: "bench-model", advice: "It needs 1.3 GB under .local/bench." });
-  }
-  // Read once, so that nobody's time to load pays for a cold disk.
-  for (const part of ["unet", "vqvae"]) readFileSync(`${model}/${part}/diffusion_pytorch_model.safetensors`);
-  return { result: quick ? "a tiny network: the figures mean nothing" : "the full-size network, random weights" };
+function checkNames(option, given, known) {
+  const wrong = given.find((name) => !known.includes(name));
+  if (wrong !== undefined) throw new SetupError(`Expected one of ${known.join(", ")} for ${option} but received "${wrong}"`, "See the head of bench/run.mjs.");
 }
 
-/** Hardware and versions, as the participants themselves report them. */
-async function describeRun([peer, own], { model, threads, dtype, quick }) {
+async function measure(options, reference, report) {
+  const taking = participants(reference, options);
+  await report.part("exports", (say) => ensureExports(say, options, reference, taking));
+  const versions = await report.part("versions", (say) => describeVersions(say, taking));
+  const rows = [];
+  for (const name of options.suites) {
+    const found = await report.part(name, async (say) => ({ result: "measured", value: await SUITES[name]({ taking, reference, options }, say) }));
+    rows.push(...found);
+    const result = { ...describeRun(options), versions, rows };
+    // Suite by suite, so that an interrupted run has not been for nothing.
+    if (options.write) keep(result);
+    if (name === options.suites.at(-1)) report.write(`\n${formatResult(result)}`);
+  }
+}
+
+/** What one holds on average: most hold the weights once or twice, as they are and packed, a few thrice; and their libraries. */
+function memoryOfOne({ model }) {
+  return 2 * weightBytes(model) + 500 * 2 ** 20;
+}
+
+/** Versions, as the participants themselves report them. */
+async function describeVersions(say, taking) {
   const versions = {};
-  for (const { open, optimize } of [peer, own]) {
+  const ofOneTorch = ({ name, needs }) => name === DIFFUSERS || name === OURS || needs !== undefined;
+  for (const { name, open, request } of taking.filter(ofOneTorch)) {
+    say(`asking ${name}`);
     const worker = open();
-    Object.assign(versions, await worker.ask("start", { model, threads, optimize, dtype }));
+    Object.assign(versions, await worker.ask("versions", request));
     await worker.close();
   }
-  // Times of a single start, which the suites measure properly.
-  delete versions.import;
-  delete versions.load;
-  const { version } = JSON.parse(readFileSync(inProject("package.json"), "utf8"));
-  const machine = { cpu: cpus()[0].model.trim(), cores: cpus().length, platform: `${process.platform} ${process.arch}` };
-  return { date: new Date().toISOString(), package: version, quick, dtype, threads, machine, versions };
+  return { result: "asked", value: versions };
 }
 
-function keep(result) {
-  mkdirSync(inProject("bench/results"), { recursive: true });
-  const stem = `${result.date.slice(0, 10)}-${result.machine.cpu.toLowerCase().replace(/[^a-z0-9]+/g, "-")}-${result.dtype}`;
-  writeFileSync(inProject(`bench/results/${stem}.json`), `${JSON.stringify(result, null, 2)}\n`);
-  const page = inProject("docs/performance.md");
-  const text = readFileSync(page, "utf8");
-  const table = `<!-- bench: written by \`npm run bench -- --write\` -->\n${formatTable(result)}\n<!-- end of bench -->`;
-  writeFileSync(page, text.replace(/<!-- bench:[\s\S]*<!-- end of bench -->/, () => table));
+function describeRun({ quick, dtype, threads }) {
+  const { version } = JSON.parse(readFileSync(inProject("package.json"), "utf8"));
+  const machine = { cpu: cpus()[0].model.trim(), features: cpuFeatures(), cores: cpus().length, platform: `${process.platform} ${process.arch}` };
+  return { package: version, quick, dtype, threads, machine };
+}
+
+/** What decides on the speed of networks, where the system tells. */
+function cpuFeatures() {
+  let flags = [];
+  try {
+    flags = /^flags\s*:(.*)$/m.exec(readFileSync("/proc/cpuinfo", "utf8"))?.[1].split(" ") ?? [];
+  } catch {
+    // Linux has it, others do not.
+  }
+  const known = { avx2: "AVX2", avx512f: "AVX-512", avx512_bf16: "AVX-512 BF16", amx_bf16: "AMX" };
+  return Object.entries(known).filter(([flag]) => flags.includes(flag)).map(([, name]) => name).join(", ") || process.arch;
 }

@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
-import { inProject, projectRoot } from "../scripts/setup/paths.mjs";
+import { projectRoot } from "../scripts/setup/paths.mjs";
 
 /**
  * One participant of a comparison, in a process of its own that answers one request at a time, so that two can take turns
@@ -42,18 +42,4 @@ export class Worker {
     this.#child.stdin.end();
     await closed;
   }
-}
-
-/**
- * Who takes part: the peer first, everything else is compared with it.
- * @param {{ python: string, libTorch: string }} reference both sides run over this one LibTorch
- */
-export function participants({ python, libTorch }) {
-  const env = { ...process.env, LATENT_DIFFUSION_LIBTORCH: libTorch, HF_HUB_OFFLINE: "1" };
-  const node = [process.execPath, inProject("bench/workers/node-worker.mjs")];
-  return [
-    { name: "diffusers", optimize: null, open: () => new Worker([python, inProject("bench/workers/diffusers_worker.py")], env) },
-    { name: "optimize: false", optimize: false, open: () => new Worker(node, env) },
-    { name: "default", optimize: true, open: () => new Worker(node, env) },
-  ];
 }

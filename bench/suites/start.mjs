@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { inProject, projectRoot } from "../../scripts/setup/paths.mjs";
-import { median, ratioToFirst } from "../statistics.mjs";
+import { DIFFUSERS, OURS } from "../participants.mjs";
+import { rowsOf } from "../statistics.mjs";
 
 // The same on both sides: a tensor of our own, and one value of it read back.
 const PYTHON = "import diffusers, torch; print(torch.tensor([42.0]).tolist()[0])";
@@ -13,19 +14,17 @@ const NODE = `const { Tensor } = require(${JSON.stringify(inProject("dist/index.
  */
 export async function runStart({ python, libTorch }, { starts }, note) {
   const env = { ...process.env, LATENT_DIFFUSION_LIBTORCH: libTorch, HF_HUB_OFFLINE: "1" };
-  const commands = [[python, "-c", PYTHON], [process.execPath, "-e", NODE]];
+  const commands = { [DIFFUSERS]: [python, "-c", PYTHON], [OURS]: [process.execPath, "-e", NODE] };
   // Once unmeasured, so that neither side pays for a cold disk.
-  for (const command of commands) await timeToOutput(command, env);
+  for (const command of Object.values(commands)) await timeToOutput(command, env);
   const rounds = [];
   for (let i = 0; i < starts; i++) {
     note(`start ${i + 1} of ${starts}`);
-    const round = [];
-    for (const command of commands) round.push(1000 * await timeToOutput(command, env));
+    const round = {};
+    for (const [name, command] of Object.entries(commands)) round[name] = 1000 * await timeToOutput(command, env);
     rounds.push(round);
   }
-  return ["diffusers", "default"].map((name, i) => ({
-    measurement: "process start to first tensor", name, unit: "ms", value: median(rounds.map((round) => round[i])), ratio: ratioToFirst(rounds, i), samples: starts,
-  }));
+  return rowsOf("process start to first tensor", "ms", Object.keys(commands).map((name) => ({ name, rival: name === DIFFUSERS })), rounds);
 }
 
 /** @returns {Promise<number>} seconds from spawning to the first line */

@@ -1,88 +1,67 @@
-"""The peer: Python diffusers behind the line protocol of bench/worker.mjs. One JSON request a line, one JSON reply a line."""
+"""The peer: Python diffusers, eager. As it comes in float32, or as a run of its own loop in other dtypes and memory formats."""
 
-import json
-import sys
-import time
-
-BEGUN = time.perf_counter()
+from peer import Peer, seconds_of
 
 
-def peak_memory():
-    """The high-water mark of this process' resident memory, in MiB."""
-    try:
-        with open("/proc/self/status") as status:
-            line = next(line for line in status if line.startswith("VmHWM:"))
-        return int(line.split()[1]) / 1024
-    except FileNotFoundError:
-        import resource
-
-        scale = 1024**2 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
-
-
-class Worker:
-    def start(self, model, threads, optimize, dtype):
+class Diffusers(Peer):
+    def imports(self):
         import diffusers
         import torch
-        from diffusers import LDMPipeline
 
         diffusers.utils.logging.disable_progress_bar()
-        torch.set_num_threads(threads)
-        imported = time.perf_counter() - BEGUN
-        begun = time.perf_counter()
+        torch.set_num_threads(self.threads)
+        torch.set_grad_enabled(False)
         self.torch = torch
-        self.pipe = LDMPipeline.from_pretrained(model, torch_dtype=getattr(torch, dtype))
+        return {"torch": torch.__version__, "diffusers": diffusers.__version__}
+
+    def load(self, channels_last=False):
+        from diffusers import LDMPipeline
+
+        torch = self.torch
+        self.pipe = LDMPipeline.from_pretrained(self.model, torch_dtype=getattr(torch, self.dtype))
         self.pipe.set_progress_bar_config(disable=True)
-        return {
-            "import": imported,
-            "load": time.perf_counter() - begun,
-            "torch": torch.__version__,
-            "diffusers": diffusers.__version__,
-            "python": sys.version.split()[0],
-        }
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        if channels_last:
+            self.pipe.unet.to(memory_format=torch.channels_last)
+            self.pipe.vqvae.to(memory_format=torch.channels_last)
 
-    def begin(self, steps, seed):
-        unet = self.pipe.unet
-        size = (1, unet.config.in_channels, unet.config.sample_size, unet.config.sample_size)
+    def noise(self, seed, batch=1, halves=2):
+        config = self.pipe.unet.config
         generator = self.torch.Generator().manual_seed(seed)
-        self.latents = self.torch.randn(size, generator=generator).to(unet.dtype)
+        side = config.sample_size * halves // 2
+        size = (batch, config.in_channels, side, side)
+        return self.cast(self.torch.randn(size, generator=generator))
+
+    def cast(self, tensor):
+        return tensor.to(self.pipe.unet.dtype).contiguous(memory_format=self.memory_format)
+
+    def from_numpy(self, array):
+        tensor = self.torch.from_numpy(array)
+        return self.cast(tensor) if tensor.is_floating_point() else tensor
+
+    def to_numpy(self, tensor):
+        return tensor.float().numpy()
+
+    def set_timesteps(self, steps):
         self.pipe.scheduler.set_timesteps(steps)
-        self.remaining = iter(self.pipe.scheduler.timesteps)
-        return {}
+        return self.pipe.scheduler.timesteps
 
-    def step(self):
-        scheduler = self.pipe.scheduler
-        begun = time.perf_counter()
-        with self.torch.no_grad():
-            timestep = next(self.remaining)
-            sample = self.pipe.unet(scheduler.scale_model_input(self.latents, timestep), timestep).sample
-            self.latents = scheduler.step(sample, timestep, self.latents).prev_sample
-        return {"seconds": time.perf_counter() - begun}
+    def unet(self, latents, timestep):
+        return self.pipe.unet(latents, timestep, return_dict=False)[0]
 
-    def decode(self):
-        begun = time.perf_counter()
-        with self.torch.no_grad():
-            image = self.pipe.vqvae.decode(self.latents / self.pipe.vqvae.config.scaling_factor).sample
-        image.float().mean().item()
-        return {"seconds": time.perf_counter() - begun}
+    def next_latents(self, sample, timestep, latents):
+        return self.pipe.scheduler.step(sample, timestep, latents).prev_sample
+
+    def decode_latents(self, latents):
+        return self.pipe.vqvae.decode(latents / self.pipe.vqvae.config.scaling_factor, return_dict=False)[0]
 
     def generate(self, steps, seed):
-        begun = time.perf_counter()
+        # diffusers' pipeline draws float32 latents whatever its dtype is, and then fails on them: a loop of our own there.
+        if self.dtype != "float32":
+            return super().generate(steps, seed)
         generator = self.torch.Generator().manual_seed(seed)
-        self.pipe(batch_size=1, num_inference_steps=steps, generator=generator)
-        return {"seconds": time.perf_counter() - begun}
-
-    def memory(self):
-        return {"peak": peak_memory()}
-
-
-def main():
-    worker = Worker()
-    for line in sys.stdin:
-        request = json.loads(line)
-        reply = getattr(worker, request.pop("do"))(**request)
-        print(json.dumps(reply), flush=True)
+        return {"seconds": seconds_of(lambda: self.pipe(batch_size=1, num_inference_steps=steps, generator=generator))}
 
 
 if __name__ == "__main__":
-    main()
+    Diffusers().serve()
