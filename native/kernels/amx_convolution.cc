@@ -23,7 +23,7 @@ int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // A block of pixels and a panel of weights should both stay in a core's second cache.
 constexpr int64_t kBandBytes = 1 << 20;
-constexpr int64_t kPanelBytes = 640 << 10;
+constexpr int64_t kPanelBytes = 512 << 10;
 // Fewer positions would meet each weight too seldom.
 constexpr int64_t kLeastPositions = 256;
 
@@ -48,7 +48,7 @@ class Convolution {
         padding_(kernel_ / 2),
         pitch_(g_.width + padding_),
         period_(DivideUp(g_.height + padding_, g_.stride) * g_.stride),
-        rows_(g_.batch * period_ / g_.stride),
+        rows_((g_.batch - 1) * period_ / g_.stride + g_.out_height),
         blocks_(packed.size(1)),
         panels_(packed.size(0)),
         input_(static_cast<const char*>(input.const_data_ptr())),
@@ -174,7 +174,8 @@ class Convolution {
 
   void RunPanel(const Band& band, int64_t panel) const {
     const int64_t positions = band.rows * pitch_;
-    const int64_t block_values = g_.taps * parts_ * kTileDepth * kAmxPanel;
+    const int64_t part_values = parts_ * kTileDepth * kAmxPanel;
+    const int64_t block_values = g_.taps * part_values;
     const int64_t at_once = std::max<int64_t>(
         1, kPanelBytes / static_cast<int64_t>(sizeof(uint16_t)) / block_values);
     // Sums that are complete at once take turns in one place.
@@ -191,11 +192,14 @@ class Convolution {
       work.blocks = std::min(at_once, blocks_ - block);
       work.right = packed_ + (panel * blocks_ + block) * block_values;
       work.accumulate = block > 0;
+      // The weights after these, a share with each block of rows, so that memory and products overlap.
+      work.next_step = DivideUp(part_values / DivideUp(positions, kAmxRows), kTileDepth) * kTileDepth;
+      const int64_t share = work.next_step * g_.taps * work.blocks;
       for (int64_t position = 0; position < positions; position += kAmxRows) {
         work.left = band.planes + block * band.block_stride + position * work.row_stride;
         work.sums = at_last ? sums : sums + position * kAmxPanel;
         work.one_tile = positions - position <= kTileRows;
-        work.first_use = position == 0;
+        work.next = work.right + work.blocks * block_values + position / kAmxRows * share;
         kernels_.multiply[type_](work);
         if (block + work.blocks < blocks_) continue;
         Store(band, panel, position, std::min(position + kAmxRows, positions), work.sums);

@@ -41,9 +41,11 @@ struct MultiplyTiles {
   int64_t tap_count, blocks;
   const uint16_t* right;  // packed as amx_pack.cc says
   float* sums;            // kAmxPanel apart
-  // Whether sums are added to; whether there is only one tile of rows; whether the weights still
-  // have to come from memory.
-  bool accumulate, one_tile, first_use;
+  // Whether sums are added to; whether there is only one tile of rows.
+  bool accumulate, one_tile;
+  // What will be needed next, brought nearer meanwhile: so many values for each block and tap.
+  const uint16_t* next;
+  int64_t next_step;
 };
 
 // Rows of sums to pixels side by side: out = sums + bias + residual.

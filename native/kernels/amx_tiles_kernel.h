@@ -104,16 +104,14 @@ inline void LoadRight(const uint16_t* right) {
   _tile_loadd(7, right + kTileValues, kTileDepth * sizeof(uint16_t));
 }
 
-// Weights come once from memory, a page after another, and the processor's own prefetching ends with
-// each page.
+// To the second cache. The processor's own prefetching ends with each page.
 inline void Prefetch(const uint16_t* values, int64_t count) {
-  for (int64_t i = 0; i < count; i += kTileDepth) __builtin_prefetch(values + i, 0, 3);
+  for (int64_t i = 0; i < count; i += kTileDepth) __builtin_prefetch(values + i, 0, 2);
 }
 
 template <bool kSplit, int kRowTiles>
 void MultiplyRowTiles(const MultiplyTiles& work) {
   constexpr int64_t kSumBytes = kAmxPanel * sizeof(float);
-  constexpr int64_t kStep = (kSplit ? 4 : 2) * kTileValues;
   float* const lower = work.sums + kTileRows * kAmxPanel;
   if (work.accumulate) {
     _tile_loadd(0, work.sums, kSumBytes);
@@ -129,11 +127,13 @@ void MultiplyRowTiles(const MultiplyTiles& work) {
     _tile_zero(3);
   }
   const uint16_t* right = work.right;
+  const uint16_t* next = work.next;
   for (int64_t block = 0; block < work.blocks; block++) {
     for (int64_t tap = 0; tap < work.tap_count; tap++) {
       const uint16_t* const left = work.left + block * work.block_stride + work.taps[tap];
       LoadLeft<kRowTiles>(left, work.row_stride);
-      if (work.first_use) Prefetch(right + kStep, kStep);
+      Prefetch(next, work.next_step);
+      next += work.next_step;
       if constexpr (kSplit) {
         // The low weights come first, so that each tile is loaded once.
         LoadRight(right);
