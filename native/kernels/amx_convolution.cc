@@ -27,8 +27,12 @@ constexpr int64_t kPanelBytes = 512 << 10;
 // Fewer positions would meet each weight too seldom.
 constexpr int64_t kLeastPositions = 256;
 
+// `scale` is 2 where the picture is enlarged first, each pixel to 2 x 2: then a result sees 2 x 2
+// pixels only, and which depends on whether its row and column are even: four phases.
 struct Geometry {
-  int64_t batch, channels, height, width, out_channels, out_height, out_width, taps, stride;
+  int64_t batch, channels, height, width, out_channels, out_height, out_width, taps, stride, scale;
+
+  int64_t phases() const { return scale * scale; }
 };
 
 // One call. The images of a batch stand below each other in one tall picture with a row of zeros
@@ -44,17 +48,22 @@ class Convolution {
         type_(input.scalar_type() == at::kBFloat16 ? kBFloat16 : kFloat32),
         element_size_(static_cast<int64_t>(input.element_size())),
         parts_(packed.size(3)),
-        kernel_(g_.taps == 9 ? 3 : 1),
+        kernel_(g_.taps == 1 ? 1 : 3),
         padding_(kernel_ / 2),
         pitch_(g_.width + padding_),
         period_(DivideUp(g_.height + padding_, g_.stride) * g_.stride),
-        rows_((g_.batch - 1) * period_ / g_.stride + g_.out_height),
+        rows_((g_.batch - 1) * period_ / g_.stride + g_.out_height / g_.scale),
         blocks_(packed.size(1)),
-        panels_(packed.size(0)),
+        panels_(packed.size(0) / g_.phases()),
         input_(static_cast<const char*>(input.const_data_ptr())),
         packed_(reinterpret_cast<const uint16_t*>(packed.const_data_ptr<at::BFloat16>())) {
-    for (int64_t tap = 0; tap < g_.taps; tap++)
-      taps_[tap] = (tap / kernel_ * pitch_ + tap % kernel_) * kTileDepth;
+    const int64_t side = g_.scale == 2 ? 2 : kernel_;
+    for (int64_t phase = 0; phase < g_.phases(); phase++) {
+      for (int64_t tap = 0; tap < g_.taps; tap++) {
+        const int64_t down = phase / 2 + tap / side, right = phase % 2 + tap % side;
+        taps_[phase][tap] = (down * pitch_ + right) * kTileDepth;
+      }
+    }
   }
 
   void SetBias(const at::Tensor& bias) {
@@ -122,7 +131,7 @@ class Convolution {
     if (begin == end) return;
     const Band band = MakeBand(begin, end - begin);
     FillRows(band, 0, InputRows(band.rows));
-    for (int64_t panel = 0; panel < panels_; panel++) RunPanel(band, panel);
+    for (int64_t unit = 0; unit < panels_ * g_.phases(); unit++) RunPanel(band, unit);
   }
 
   // Few pixels: the threads share the weights, which are what must come from memory.
@@ -131,9 +140,9 @@ class Convolution {
     at::parallel_for(0, InputRows(rows_), 4, [&](int64_t begin, int64_t end) {
       FillRows(band, begin, end);
     });
-    at::parallel_for(0, panels_, 1, [&](int64_t begin, int64_t end) {
+    at::parallel_for(0, panels_ * g_.phases(), 1, [&](int64_t begin, int64_t end) {
       kernels_.begin_tiles();
-      for (int64_t panel = begin; panel < end; panel++) RunPanel(band, panel);
+      for (int64_t unit = begin; unit < end; unit++) RunPanel(band, unit);
       kernels_.end_tiles();
     });
   }
@@ -172,7 +181,8 @@ class Convolution {
     std::memset(values, 0, static_cast<size_t>(positions * kTileDepth) * sizeof(uint16_t));
   }
 
-  void RunPanel(const Band& band, int64_t panel) const {
+  // Unit: a panel in one phase.
+  void RunPanel(const Band& band, int64_t unit) const {
     const int64_t positions = band.rows * pitch_;
     const int64_t part_values = parts_ * kTileDepth * kAmxPanel;
     const int64_t block_values = g_.taps * part_values;
@@ -186,11 +196,11 @@ class Convolution {
     work.low = blocks_ * band.block_stride;
     work.block_stride = band.block_stride;
     work.row_stride = g_.stride * kTileDepth;
-    work.taps = taps_.data();
+    work.taps = taps_[unit % g_.phases()].data();
     work.tap_count = g_.taps;
     for (int64_t block = 0; block < blocks_; block += at_once) {
       work.blocks = std::min(at_once, blocks_ - block);
-      work.right = packed_ + (panel * blocks_ + block) * block_values;
+      work.right = packed_ + (unit * blocks_ + block) * block_values;
       work.accumulate = block > 0;
       // The weights after these, a share with each block of rows, so that memory and products overlap.
       work.next_step = DivideUp(part_values / DivideUp(positions, kAmxRows), kTileDepth) * kTileDepth;
@@ -202,28 +212,28 @@ class Convolution {
         work.next = work.right + work.blocks * block_values + position / kAmxRows * share;
         kernels_.multiply[type_](work);
         if (block + work.blocks < blocks_) continue;
-        Store(band, panel, position, std::min(position + kAmxRows, positions), work.sums);
+        Store(band, unit, position, std::min(position + kAmxRows, positions), work.sums);
       }
     }
   }
 
   // Sums of positions [begin, end), row by row, without those that belong to no pixel.
-  void Store(const Band& band, int64_t panel, int64_t begin, int64_t end,
-             const float* sums) const {
+  void Store(const Band& band, int64_t unit, int64_t begin, int64_t end, const float* sums) const {
     const int64_t per_image = period_ / g_.stride;
-    const int64_t column = panel * kAmxPanel;
+    const int64_t column = unit / g_.phases() * kAmxPanel;
+    const int64_t phase = unit % g_.phases();
     for (int64_t next = 0; begin < end; sums += (next - begin) * kAmxPanel, begin = next) {
       const int64_t row = band.first + begin / pitch_;
-      const int64_t x = begin % pitch_;
-      next = std::min(end, begin - x + pitch_);
+      next = std::min(end, begin - begin % pitch_ + pitch_);
       const int64_t image = row / per_image;
-      const int64_t y = row % per_image;
+      const int64_t y = row % per_image * g_.scale + phase / 2;
+      const int64_t x = begin % pitch_ * g_.scale + phase % 2;
       if (x >= g_.out_width || y >= g_.out_height) continue;
       const int64_t pixel = (image * g_.out_height + y) * g_.out_width + x;
       const int64_t offset = (pixel * g_.out_channels + column) * element_size_;
       kernels_.store_sums[type_](
-          {sums, std::min(next - begin, g_.out_width - x),
-           std::min(kAmxPanel, g_.out_channels - column), g_.out_channels,
+          {sums, std::min(next - begin, DivideUp(g_.out_width - x, g_.scale)),
+           std::min(kAmxPanel, g_.out_channels - column), g_.scale * g_.out_channels,
            bias_.empty() ? nullptr : bias_.data() + image * bias_stride_ + column,
            residual_ != nullptr ? residual_ + offset : nullptr, output_ + offset});
     }
@@ -238,7 +248,7 @@ class Convolution {
   const int64_t blocks_, panels_;
   const char* const input_;
   const uint16_t* const packed_;
-  std::array<int64_t, 9> taps_{};
+  std::array<std::array<int64_t, 9>, 4> taps_{};
   std::vector<float> bias_;
   int64_t bias_stride_ = 0;
   const char* residual_ = nullptr;
@@ -255,9 +265,9 @@ void CheckPacked(const at::Tensor& input, int64_t channels, const at::Tensor& pa
               "Expected an input in float32 or bfloat16, but received ", input.scalar_type());
   TORCH_CHECK(FindAmxKernels() != nullptr && packed.scalar_type() == at::kBFloat16 &&
                   packed.is_contiguous() && packed.dim() == 6 && packed.size(3) == parts &&
-                  (packed.size(2) == 9 || packed.size(2) == 1) && packed.size(4) == kTileDepth &&
-                  packed.size(5) == kAmxPanel && out_channels > 0 &&
-                  packed.size(0) == DivideUp(out_channels, kAmxPanel),
+                  (packed.size(2) == 9 || packed.size(2) == 4 || packed.size(2) == 1) &&
+                  packed.size(4) == kTileDepth && packed.size(5) == kAmxPanel && out_channels > 0 &&
+                  packed.size(0) == DivideUp(out_channels, kAmxPanel) * (packed.size(2) == 4 ? 4 : 1),
               "Expected weights that were packed in this process for ", input.scalar_type(),
               " and ", out_channels, " channels");
   TORCH_CHECK(DivideUp(channels, kTileDepth) == packed.size(1), "Expected an input of about ",
@@ -290,13 +300,15 @@ at::Tensor AmxConvolution(const at::Tensor& input, const at::Tensor& packed,
   TORCH_CHECK(stride == 1 || (stride == 2 && packed.size(2) == 9),
               "Expected a stride of 1, or of 2 with 3 x 3, but received ", stride);
   const at::Tensor x = input.contiguous(c10::MemoryFormat::ChannelsLast);
-  const int64_t height = DivideUp(x.size(2), stride), width = DivideUp(x.size(3), stride);
+  const int64_t scale = packed.size(2) == 4 ? 2 : 1;
+  const int64_t height = DivideUp(x.size(2) * scale, stride);
+  const int64_t width = DivideUp(x.size(3) * scale, stride);
   const at::Tensor output =
       at::empty({x.size(0), out_channels, height, width},
                 x.options().memory_format(c10::MemoryFormat::ChannelsLast));
   if (output.numel() == 0) return output;
   Convolution convolution({x.size(0), x.size(1), x.size(2), x.size(3), out_channels, height, width,
-                           packed.size(2), stride},
+                           packed.size(2), stride, scale},
                           x, packed);
   if (norm) {
     TORCH_CHECK(norm->scalar_type() == at::kFloat && norm->is_contiguous() &&
@@ -320,7 +332,7 @@ at::Tensor AmxLinear(const at::Tensor& input, const at::Tensor& packed,
   const at::Tensor output = at::empty({rows, out_channels}, x.options());
   if (rows == 0) return output.view(shape);
   // A column of pixels.
-  Convolution convolution({1, x.size(-1), rows, 1, out_channels, rows, 1, 1, 1}, x, packed);
+  Convolution convolution({1, x.size(-1), rows, 1, out_channels, rows, 1, 1, 1, 1}, x, packed);
   Run(convolution, bias, {}, output);
   return residual ? at::add(output.view(shape), *residual) : output.view(shape);
 }

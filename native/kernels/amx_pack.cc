@@ -1,7 +1,11 @@
 #include <ATen/Parallel.h>
+#include <ATen/ops/add.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/stack.h>
 
 #include <algorithm>
+#include <vector>
 
 #include "kernels/amx_convolution.h"
 #include "kernels/amx_kernels.h"
@@ -16,11 +20,8 @@ int64_t Place(int64_t depth, int64_t column) {
          depth % 2;
 }
 
-}  // namespace
-
-at::Tensor PackAmx(const at::Tensor& weight) {
-  const bool split = weight.scalar_type() == at::kFloat;
-  const at::Tensor plain = weight.to(at::kFloat).contiguous();
+// `plain` float32 [out, in, ...taps].
+at::Tensor Pack(const at::Tensor& plain, bool split) {
   const auto* const values = plain.const_data_ptr<float>();
   const int64_t out_channels = plain.size(0);
   const int64_t channels = plain.size(1);
@@ -55,6 +56,30 @@ at::Tensor PackAmx(const at::Tensor& weight) {
     }
   });
   return packed;
+}
+
+}  // namespace
+
+at::Tensor PackAmx(const at::Tensor& weight) {
+  return Pack(weight.to(at::kFloat).contiguous(), weight.scalar_type() == at::kFloat);
+}
+
+at::Tensor PackAmxUpsampling(const at::Tensor& weight) {
+  // A pixel that stands for two rows (or columns) of taps has their sum. In phase 0 the first row is
+  // the pixel above's, in phase 1 the last row is the one below's.
+  const at::Tensor plain = weight.to(at::kDouble);
+  const auto halves = [](const at::Tensor& taps, int64_t dim, int64_t phase) {
+    const at::Tensor first = taps.narrow(dim, 0, 1), middle = taps.narrow(dim, 1, 1),
+                     last = taps.narrow(dim, 2, 1);
+    return phase == 0 ? at::cat({first, at::add(middle, last)}, dim)
+                      : at::cat({at::add(first, middle), last}, dim);
+  };
+  std::vector<at::Tensor> phases;
+  for (int64_t phase = 0; phase < 4; phase++) {
+    const at::Tensor taps = halves(halves(plain, 2, phase / 2), 3, phase % 2).to(at::kFloat);
+    phases.push_back(Pack(taps.contiguous(), weight.scalar_type() == at::kFloat));
+  }
+  return at::stack(phases, 1).flatten(0, 1);
 }
 
 }  // namespace latent_diffusion

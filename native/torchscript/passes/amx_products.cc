@@ -1,5 +1,6 @@
 #include <torch/csrc/jit/ir/ir.h>
 
+#include <algorithm>
 #include <unordered_map>
 
 #include "kernels/amx_convolution.h"
@@ -45,6 +46,26 @@ std::optional<at::Tensor> FindWeight(const Node& node, c10::ScalarType dtype) {
   return weight;
 }
 
+// What enlarges the picture that only this convolution reads, each pixel to 2 x 2.
+Node* FindUpsampling(Node& node) {
+  Value* const input = node.inputs().front();
+  Node* const upsampling = input->node();
+  if (upsampling->kind() != c10::aten::upsample_nearest2d || upsampling->inputs().size() != 3 ||
+      input->uses().size() != 1 || upsampling->owningBlock() != node.owningBlock() ||
+      !upsampling->input(1)->mustBeNone())
+    return nullptr;
+  return ConstantDoubles(upsampling->input(2)) == std::vector<double>{2, 2} ? upsampling : nullptr;
+}
+
+// Whether each use is a 3 x 3 convolution of an enlarged picture.
+bool AreUpsampling(const std::vector<Use>& uses, const at::Tensor& weight) {
+  if (weight.dim() != 4 || weight.size(2) != 3) return false;
+  return std::all_of(uses.begin(), uses.end(), [&](const Use& use) {
+    return SuitableStride(*ReadConvolution(*use.node), weight) == 1 &&
+           FindUpsampling(*use.node) != nullptr;
+  });
+}
+
 // By weight: the methods of a module may share it.
 std::unordered_map<const c10::TensorImpl*, std::vector<Use>> FindLayers(const Graphs& graphs,
                                                                         c10::ScalarType dtype) {
@@ -56,6 +77,13 @@ std::unordered_map<const c10::TensorImpl*, std::vector<Use>> FindLayers(const Gr
     });
   }
   return layers;
+}
+
+// Has the convolution read what is not enlarged yet.
+void DropUpsampling(Node* node) {
+  Node* const upsampling = FindUpsampling(*node);
+  node->replaceInput(0, upsampling->input(0));
+  upsampling->destroy();
 }
 
 void Replace(const Use& use, const at::Tensor& weight, const at::Tensor& packed) {
@@ -90,8 +118,12 @@ void UseAmx(const Graphs& graphs, c10::ScalarType dtype) {
   while (!layers.empty()) {
     const std::vector<Use> uses = std::move(layers.extract(layers.begin()).mapped());
     const at::Tensor weight = *FindWeight(*uses.front().node, dtype);
-    const at::Tensor packed = PackAmx(weight);
-    for (const Use& use : uses) Replace(use, weight, packed);
+    const bool upsampling = AreUpsampling(uses, weight);
+    const at::Tensor packed = upsampling ? PackAmxUpsampling(weight) : PackAmx(weight);
+    for (const Use& use : uses) {
+      if (upsampling) DropUpsampling(use.node);
+      Replace(use, weight, packed);
+    }
   }
 }
 
