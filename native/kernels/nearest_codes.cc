@@ -54,15 +54,18 @@ float* PackCodes(const at::Tensor& codes, int64_t lanes) {
   const int64_t count = codes.size(0);
   const int64_t size = codes.size(1);
   const auto* const values = codes.const_data_ptr<float>();
-  const int64_t padded = DivideUp(count, lanes) * lanes;
-  float* const packed = code_scratch.Floats(static_cast<size_t>(padded * size));
-  for (int64_t code = 0; code < padded; code++) {
-    float* const to = packed + code / lanes * lanes * size + code % lanes;
-    for (int64_t i = 0; i < size; i++) {
-      to[i * lanes] =
-          code < count ? values[code * size + i] : std::numeric_limits<float>::infinity();
+  const int64_t panels = DivideUp(count, lanes);
+  float* const packed = code_scratch.Floats(static_cast<size_t>(panels * lanes * size));
+  const int64_t grain = DivideUp(kLeastDifferences, std::max<int64_t>(1, lanes * size));
+  at::parallel_for(0, panels, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t code = begin * lanes; code < end * lanes; code++) {
+      float* const to = packed + code / lanes * lanes * size + code % lanes;
+      for (int64_t i = 0; i < size; i++) {
+        to[i * lanes] =
+            code < count ? values[code * size + i] : std::numeric_limits<float>::infinity();
+      }
     }
-  }
+  });
   return packed;
 }
 
