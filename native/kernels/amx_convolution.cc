@@ -222,9 +222,11 @@ class Convolution {
     const int64_t per_image = period_ / g_.stride;
     const int64_t column = unit / g_.phases() * kAmxPanel;
     const int64_t phase = unit % g_.phases();
+    // Without padding and biases of their own, all rows are one.
+    const bool one = padding_ == 0 && bias_stride_ == 0;
     for (int64_t next = 0; begin < end; sums += (next - begin) * kAmxPanel, begin = next) {
       const int64_t row = band.first + begin / pitch_;
-      next = std::min(end, begin - begin % pitch_ + pitch_);
+      next = one ? end : std::min(end, begin - begin % pitch_ + pitch_);
       const int64_t image = row / per_image;
       const int64_t y = row % per_image * g_.scale + phase / 2;
       const int64_t x = begin % pitch_ * g_.scale + phase % 2;
@@ -232,7 +234,7 @@ class Convolution {
       const int64_t pixel = (image * g_.out_height + y) * g_.out_width + x;
       const int64_t offset = (pixel * g_.out_channels + column) * element_size_;
       kernels_.store_sums[type_](
-          {sums, std::min(next - begin, DivideUp(g_.out_width - x, g_.scale)),
+          {sums, one ? next - begin : std::min(next - begin, DivideUp(g_.out_width - x, g_.scale)),
            std::min(kAmxPanel, g_.out_channels - column), g_.scale * g_.out_channels,
            bias_.empty() ? nullptr : bias_.data() + image * bias_stride_ + column,
            residual_ != nullptr ? residual_ + offset : nullptr, output_ + offset});
