@@ -35,6 +35,18 @@ struct Geometry {
   int64_t phases() const { return scale * scale; }
 };
 
+// While this lives, tiles have the shape that the kernels expect; also when memory runs out.
+class TileScope {
+ public:
+  explicit TileScope(const AmxKernels& kernels) : kernels_(kernels) { kernels_.begin_tiles(); }
+  TileScope(const TileScope&) = delete;
+  TileScope& operator=(const TileScope&) = delete;
+  ~TileScope() { kernels_.end_tiles(); }
+
+ private:
+  const AmxKernels& kernels_;
+};
+
 // One call. The images of a batch stand below each other in one tall picture with a row of zeros
 // above each, and a column of zeros before each row, which also ends the row before: so a tap is a
 // fixed distance, in whatever row, and the right matrix's row for a position is the same for all
@@ -94,9 +106,8 @@ class Convolution {
     const int64_t fit = std::max(kBandBytes / RowBytes(), DivideUp(kLeastPositions, pitch_));
     const int64_t bands = DivideUp(DivideUp(rows_, fit), threads) * threads;
     at::parallel_for(0, bands, 1, [&](int64_t begin, int64_t end) {
-      kernels_.begin_tiles();
+      const TileScope tiles(kernels_);
       for (int64_t i = begin; i < end; i++) RunBand(rows_ * i / bands, rows_ * (i + 1) / bands);
-      kernels_.end_tiles();
     });
   }
 
@@ -141,9 +152,8 @@ class Convolution {
       FillRows(band, begin, end);
     });
     at::parallel_for(0, panels_ * g_.phases(), 1, [&](int64_t begin, int64_t end) {
-      kernels_.begin_tiles();
+      const TileScope tiles(kernels_);
       for (int64_t unit = begin; unit < end; unit++) RunPanel(band, unit);
-      kernels_.end_tiles();
     });
   }
 
@@ -272,7 +282,7 @@ void CheckPacked(const at::Tensor& input, int64_t channels, const at::Tensor& pa
                   packed.size(0) == DivideUp(out_channels, kAmxPanel) * (packed.size(2) == 4 ? 4 : 1),
               "Expected weights that were packed in this process for ", input.scalar_type(),
               " and ", out_channels, " channels");
-  TORCH_CHECK(DivideUp(channels, kTileDepth) == packed.size(1), "Expected an input of about ",
+  TORCH_CHECK(channels > 0 && DivideUp(channels, kTileDepth) == packed.size(1), "Expected an input of about ",
               packed.size(1) * kTileDepth, " channels, but received ", channels);
 }
 

@@ -3,6 +3,7 @@
 #include <ATen/Version.h>
 #include <ATen/cpu/Utils.h>
 
+#include <cstdlib>
 #include <string>
 
 namespace latent_diffusion {
@@ -10,6 +11,8 @@ namespace latent_diffusion {
 const AmxKernels* FindAmxKernels() {
   static const AmxKernels* const found = []() -> const AmxKernels* {
 #ifdef LATENT_DIFFUSION_AMX_KERNELS
+    // For tests and measurements.
+    if (std::getenv("LATENT_DIFFUSION_WITHOUT_AMX") != nullptr) return nullptr;
     const bool wide = at::get_cpu_capability().rfind("AVX512", 0) == 0;
     // Asks the system, which grants it to the whole process. Whatever has AMX has AVX-512's
     // conversions to bfloat16.
