@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, utimesSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import t from "tap";
-import { median, ratioToFirst } from "../bench/statistics.mjs";
+import { median, rowsOf } from "../bench/statistics.mjs";
 import { checkFile, checkHouse } from "../scripts/check-house.mjs";
 import { capture, runCommand } from "../scripts/setup/command.mjs";
 import { fingerprint } from "../scripts/setup/fingerprint.mjs";
@@ -140,7 +140,12 @@ t.test("ratios are medians of pairs, not of two columns", (t) => {
   t.equal(median([3, 1, 2]), 2);
   t.equal(median([4, 1, 2, 3]), 2.5);
   // A machine that slows threefold in the third round: the pairs do not notice.
-  t.equal(ratioToFirst([[10, 5], [12, 6], [30, 15]], 1), 0.5);
-  t.equal(ratioToFirst([[10, 5], [12, 6], [30, 15]], 0), 1);
+  const taking = [{ name: "diffusers", rival: false }, { name: "default", rival: false }, { name: "late", rival: true }] as Parameters<typeof rowsOf>[2];
+  const rounds = [{ diffusers: 10, default: 5 }, { diffusers: 12, default: 6 }, { diffusers: 30, default: 15, late: 20 }];
+  t.match(rowsOf("step", "ms", taking, rounds), [
+    { name: "diffusers", value: 12, ratio: 1, toOurs: 2, samples: 3 },
+    { name: "default", value: 6, ratio: 0.5, toOurs: 1 },
+    { name: "late", value: 20, ratio: 2 / 3, samples: 1 },
+  ]);
   t.end();
 });

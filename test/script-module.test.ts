@@ -31,6 +31,9 @@ const generator = Generator.fromSeed(0);
 const WEIGHTS = new Map([["layers.0.weight", generator.randn([4, 3])], ["layers.0.bias", generator.randn([4])]]);
 const X = generator.randn([2, 3]);
 
+/** On AMX a product is three of bfloat16, good to about 2^-17; the magnitudes that are added up here stay below 10. */
+const OPTIMIZED = 1e-4;
+
 /** W x + b, by hand. */
 function expected(scale: number): number[] {
   const [weight, bias, x] = [...WEIGHTS.values(), X].map((tensor) => Array.from(tensor.dataSync(), Number)) as [number[], number[], number[]];
@@ -55,8 +58,9 @@ t.test("define and forward, optimised or not", async (t) => {
   for (const optimize of [true, false]) {
     using module = await ScriptModule.define(NET, WEIGHTS, { optimize });
     t.match(module, { device: "cpu", dtype: "float32", optimize });
-    near(t, await values(module, X), expected(2), 1e-6);
-    near(t, await values(module, X, 0.5), expected(0.5), 1e-6);
+    const tolerance = optimize ? OPTIMIZED : 1e-6;
+    near(t, await values(module, X), expected(2), tolerance);
+    near(t, await values(module, X, 0.5), expected(0.5), tolerance);
   }
 });
 
@@ -76,7 +80,7 @@ t.test("wrong calls are refused by name", async (t) => {
   await t.rejects(module.forward(), { code: "ERR_INVALID_ARGUMENT", message: /without its argument x/ });
   await t.rejects(module.forward(X, 1, 2), { code: "ERR_INVALID_ARGUMENT", message: /takes 2 arguments/ });
   await t.rejects(module.forward(3), { code: "ERR_INVALID_ARGUMENT" });
-  await t.rejects(module.forward(Tensor.from([1, 2])), { code: "ERR_TORCH", message: /^mat1 and mat2|^size mismatch/, cause: { message: /Traceback of TorchScript/ } });
+  await t.rejects(module.forward(Tensor.from([1, 2])), { code: "ERR_TORCH", message: /^mat1 and mat2|^size mismatch|^Expected an input of 3 channels/, cause: { message: /Traceback of TorchScript/ } });
 });
 
 t.test("source that does not compile is an error that shows where", async (t) => {
@@ -136,7 +140,7 @@ t.test("save and load round-trip; loading asks for trust", async (t) => {
     using loaded = await ScriptModule.load(path, { trusted: true, optimize });
     t.strictSame(loaded.info.parameters.map(({ name }) => name), [...WEIGHTS.keys()]);
     t.equal(loaded.weights, null);
-    near(t, await values(loaded, X), expected(2), 1e-6);
+    near(t, await values(loaded, X), expected(2), OPTIMIZED);
     await loaded.to({ dtype: "float64" });
     near(t, await values(loaded, await X.to("float64")), expected(2), 1e-6);
   }
@@ -239,7 +243,7 @@ t.test("dispose", async (t) => {
   const pending = module.forward(X);
   module.dispose();
   module.dispose();
-  near(t, Array.from(await ((await pending) as Tensor).data(), Number), expected(2), 1e-6);
+  near(t, Array.from(await ((await pending) as Tensor).data(), Number), expected(2), OPTIMIZED);
   t.equal(module.disposed, true);
   t.match(inspect(module), "disposed");
   await t.rejects(module.forward(X), { code: "ERR_DISPOSED" });

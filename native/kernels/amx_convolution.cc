@@ -271,7 +271,7 @@ class Convolution {
 
 // A TorchScript file may call the operators too, with any weights.
 void CheckPacked(const at::Tensor& input, int64_t channels, const at::Tensor& packed,
-                 int64_t out_channels) {
+                 int64_t in_channels, int64_t out_channels) {
   const int64_t parts = input.scalar_type() == at::kFloat ? 2 : 1;
   TORCH_CHECK(input.scalar_type() == at::kFloat || input.scalar_type() == at::kBFloat16,
               "Expected an input in float32 or bfloat16, but received ", input.scalar_type());
@@ -282,8 +282,10 @@ void CheckPacked(const at::Tensor& input, int64_t channels, const at::Tensor& pa
                   packed.size(0) == DivideUp(out_channels, kAmxPanel) * (packed.size(2) == 4 ? 4 : 1),
               "Expected weights that were packed in this process for ", input.scalar_type(),
               " and ", out_channels, " channels");
-  TORCH_CHECK(channels > 0 && DivideUp(channels, kTileDepth) == packed.size(1), "Expected an input of about ",
-              packed.size(1) * kTileDepth, " channels, but received ", channels);
+  TORCH_CHECK(channels == in_channels, "Expected an input of ", in_channels,
+              " channels, but received ", channels);
+  TORCH_CHECK(channels > 0 && DivideUp(channels, kTileDepth) == packed.size(1),
+              "Expected weights for ", channels, " channels");
 }
 
 at::Tensor Run(Convolution& convolution, const std::optional<at::Tensor>& bias,
@@ -299,16 +301,16 @@ at::Tensor Run(Convolution& convolution, const std::optional<at::Tensor>& bias,
 
 at::Tensor AmxConvolution(const at::Tensor& input, const at::Tensor& packed,
                           const std::optional<at::Tensor>& bias,
-                          const std::optional<at::Tensor>& residual, int64_t out_channels,
-                          int64_t stride, const std::optional<at::Tensor>& norm, bool silu) {
+                          const std::optional<at::Tensor>& residual, int64_t in_channels,
+                          int64_t out_channels, int64_t stride, const std::optional<at::Tensor>& norm, bool silu) {
   if (input.dim() == 3 && !norm) {
     const at::Tensor image =
-        AmxConvolution(input.unsqueeze(0), packed, bias, {}, out_channels, stride, {}, silu)
+        AmxConvolution(input.unsqueeze(0), packed, bias, {}, in_channels, out_channels, stride, {}, silu)
             .squeeze(0);
     return residual ? at::add(image, *residual) : image;
   }
   TORCH_CHECK(input.dim() == 4, "Expected an input of 4 dimensions, but received ", input.sizes());
-  CheckPacked(input, input.size(1), packed, out_channels);
+  CheckPacked(input, input.size(1), packed, in_channels, out_channels);
   TORCH_CHECK(stride == 1 || (stride == 2 && packed.size(2) == 9),
               "Expected a stride of 1, or of 2 with 3 x 3, but received ", stride);
   const at::Tensor x = input.contiguous(c10::MemoryFormat::ChannelsLast);
@@ -333,9 +335,10 @@ at::Tensor AmxConvolution(const at::Tensor& input, const at::Tensor& packed,
 
 at::Tensor AmxLinear(const at::Tensor& input, const at::Tensor& packed,
                      const std::optional<at::Tensor>& bias,
-                     const std::optional<at::Tensor>& residual, int64_t out_channels) {
+                     const std::optional<at::Tensor>& residual, int64_t in_channels,
+                     int64_t out_channels) {
   TORCH_CHECK(input.dim() > 0, "Expected an input of at least 1 dimension");
-  CheckPacked(input, input.size(-1), packed, out_channels);
+  CheckPacked(input, input.size(-1), packed, in_channels, out_channels);
   TORCH_CHECK(packed.size(2) == 1, "Expected a linear layer's weights");
   const at::Tensor x = input.contiguous();
   std::vector<int64_t> shape = x.sizes().vec();

@@ -25,12 +25,13 @@ at::Tensor PackAmxUpsampling(const at::Tensor& weight);
 // the height and width where the weights were packed for it.
 at::Tensor AmxConvolution(const at::Tensor& input, const at::Tensor& packed,
                           const std::optional<at::Tensor>& bias,
-                          const std::optional<at::Tensor>& residual, int64_t out_channels,
-                          int64_t stride, const std::optional<at::Tensor>& norm, bool silu);
+                          const std::optional<at::Tensor>& residual, int64_t in_channels,
+                          int64_t out_channels, int64_t stride, const std::optional<at::Tensor>& norm, bool silu);
 
 // `input` [..., in]; returns [..., out].
 at::Tensor AmxLinear(const at::Tensor& input, const at::Tensor& packed,
                      const std::optional<at::Tensor>& bias,
-                     const std::optional<at::Tensor>& residual, int64_t out_channels);
+                     const std::optional<at::Tensor>& residual, int64_t in_channels,
+                     int64_t out_channels);
 
 }  // namespace latent_diffusion

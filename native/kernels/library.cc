@@ -33,11 +33,11 @@ bool Register() {
       "group_norm_scales(Tensor input, int groups, Tensor? weight, Tensor? bias, float eps) -> "
       "Tensor");
   schemas.def(
-      "amx_conv2d(Tensor input, Tensor packed, Tensor? bias, Tensor? residual, int out_channels, "
-      "int stride, Tensor? norm, bool silu) -> Tensor");
+      "amx_conv2d(Tensor input, Tensor packed, Tensor? bias, Tensor? residual, int in_channels, "
+      "int out_channels, int stride, Tensor? norm, bool silu) -> Tensor");
   schemas.def(
-      "amx_linear(Tensor input, Tensor packed, Tensor? bias, Tensor? residual, int out_channels) "
-      "-> Tensor");
+      "amx_linear(Tensor input, Tensor packed, Tensor? bias, Tensor? residual, int in_channels, "
+      "int out_channels) -> Tensor");
   schemas.def("nearest_codes(Tensor z, Tensor codes) -> Tensor");
   schemas.def("attention(Tensor q, Tensor k, Tensor v, float? scale) -> Tensor");
   torch::Library& kernels = KeepLibrary(torch::Library::IMPL, c10::DispatchKey::CPU);

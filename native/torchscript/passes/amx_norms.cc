@@ -12,8 +12,8 @@ using torch::jit::Value;
 
 // Inputs of amx_conv2d.
 constexpr size_t kInput = 0;
-constexpr size_t kNorm = 6;
-constexpr size_t kSilu = 7;
+constexpr size_t kNorm = 7;
+constexpr size_t kSilu = 8;
 
 // The norm that only this convolution reads.
 Node* FindNorm(Node& convolution) {

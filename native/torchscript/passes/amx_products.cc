@@ -95,6 +95,7 @@ void Replace(const Use& use, const at::Tensor& weight, const at::Tensor& packed)
   Value* const plain = node->namedInput("weight");
   std::vector<Value*> inputs{node->namedInput("input"), use.graph->insertConstant(packed),
                              node->namedInput("bias"), use.graph->insertConstant(c10::IValue()),
+                             use.graph->insertConstant(weight.size(1)),
                              use.graph->insertConstant(weight.size(0))};
   if (convolution) {
     inputs.push_back(use.graph->insertConstant(*SuitableStride(*convolution, weight)));
