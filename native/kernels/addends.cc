@@ -24,11 +24,10 @@ Addends PrepareAddends(const std::optional<at::Tensor>& bias,
     addends.bias = bias->to(at::kFloat).contiguous();
   }
   if (!residual || !residual->defined()) return addends;
-  if (residual->scalar_type() != output.scalar_type() || !residual->device().is_cpu()) {
-    addends.rest = *residual;
-  } else if (residual->sizes() == output.sizes()) {
+  const bool alike = residual->scalar_type() == output.scalar_type() && residual->device().is_cpu();
+  if (alike && residual->sizes() == output.sizes()) {
     addends.residual = residual->contiguous(output.suggest_memory_format());
-  } else if (IsForWholeImages(*residual, output)) {
+  } else if (alike && IsForWholeImages(*residual, output)) {
     const at::Tensor images = residual->flatten(1).to(at::kFloat);
     const at::Tensor sum = addends.bias.defined() ? at::add(images, addends.bias) : images;
     addends.bias = sum.expand({output.size(0), output.size(1)}).contiguous();

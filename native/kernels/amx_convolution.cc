@@ -120,7 +120,8 @@ class Convolution {
   };
 
   int64_t RowBytes() const {
-    return pitch_ * g_.stride * blocks_ * parts_ * kTileDepth * static_cast<int64_t>(sizeof(uint16_t));
+    return pitch_ * g_.stride * blocks_ * parts_ * kTileDepth *
+           static_cast<int64_t>(sizeof(uint16_t));
   }
   int64_t BandBytes(int64_t rows) const { return rows * RowBytes(); }
 
@@ -129,9 +130,8 @@ class Convolution {
   Band MakeBand(int64_t first, int64_t rows) const {
     const int64_t sums = DivideUp(rows * pitch_, kTileRows) * kTileRows;
     // The last row ends with a column of zeros too; sums beyond it read on.
-    const int64_t positions =
-        std::max(InputRows(rows) * pitch_ + padding_,
-                 (sums - 1) * g_.stride + (kernel_ - 1) * (pitch_ + 1) + 1);
+    const int64_t positions = std::max(InputRows(rows) * pitch_ + padding_,
+                                       (sums - 1) * g_.stride + (kernel_ - 1) * (pitch_ + 1) + 1);
     const int64_t block_stride = positions * kTileDepth;
     const int64_t values = parts_ * blocks_ * block_stride;
     float* const memory = plane_scratch.Floats(static_cast<size_t>(DivideUp(values, 2)));
@@ -148,9 +148,8 @@ class Convolution {
   // Few pixels: the threads share the weights, which are what must come from memory.
   void RunTogether() const {
     const Band band = MakeBand(0, rows_);
-    at::parallel_for(0, InputRows(rows_), 4, [&](int64_t begin, int64_t end) {
-      FillRows(band, begin, end);
-    });
+    at::parallel_for(0, InputRows(rows_), 4,
+                     [&](int64_t begin, int64_t end) { FillRows(band, begin, end); });
     at::parallel_for(0, panels_ * g_.phases(), 1, [&](int64_t begin, int64_t end) {
       const TileScope tiles(kernels_);
       for (int64_t unit = begin; unit < end; unit++) RunPanel(band, unit);
@@ -196,8 +195,8 @@ class Convolution {
     const int64_t positions = band.rows * pitch_;
     const int64_t part_values = parts_ * kTileDepth * kAmxPanel;
     const int64_t block_values = g_.taps * part_values;
-    const int64_t at_once = std::max<int64_t>(
-        1, kPanelBytes / static_cast<int64_t>(sizeof(uint16_t)) / block_values);
+    const int64_t at_once =
+        std::max<int64_t>(1, kPanelBytes / static_cast<int64_t>(sizeof(uint16_t)) / block_values);
     // Sums that are complete at once take turns in one place.
     const bool at_last = at_once >= blocks_;
     const int64_t kept = at_last ? kAmxRows : DivideUp(positions, kAmxRows) * kAmxRows;
@@ -212,8 +211,10 @@ class Convolution {
       work.blocks = std::min(at_once, blocks_ - block);
       work.right = packed_ + (unit * blocks_ + block) * block_values;
       work.accumulate = block > 0;
-      // The weights after these, a share with each block of rows, so that memory and products overlap.
-      work.next_step = DivideUp(part_values / DivideUp(positions, kAmxRows), kTileDepth) * kTileDepth;
+      // The weights after these, a share with each block of rows, so that memory and products
+      // overlap.
+      work.next_step =
+          DivideUp(part_values / DivideUp(positions, kAmxRows), kTileDepth) * kTileDepth;
       const int64_t share = work.next_step * g_.taps * work.blocks;
       for (int64_t position = 0; position < positions; position += kAmxRows) {
         work.left = band.planes + block * band.block_stride + position * work.row_stride;
@@ -275,13 +276,14 @@ void CheckPacked(const at::Tensor& input, int64_t channels, const at::Tensor& pa
   const int64_t parts = input.scalar_type() == at::kFloat ? 2 : 1;
   TORCH_CHECK(input.scalar_type() == at::kFloat || input.scalar_type() == at::kBFloat16,
               "Expected an input in float32 or bfloat16, but received ", input.scalar_type());
-  TORCH_CHECK(FindAmxKernels() != nullptr && packed.scalar_type() == at::kBFloat16 &&
-                  packed.is_contiguous() && packed.dim() == 6 && packed.size(3) == parts &&
-                  (packed.size(2) == 9 || packed.size(2) == 4 || packed.size(2) == 1) &&
-                  packed.size(4) == kTileDepth && packed.size(5) == kAmxPanel && out_channels > 0 &&
-                  packed.size(0) == DivideUp(out_channels, kAmxPanel) * (packed.size(2) == 4 ? 4 : 1),
-              "Expected weights that were packed in this process for ", input.scalar_type(),
-              " and ", out_channels, " channels");
+  TORCH_CHECK(
+      FindAmxKernels() != nullptr && packed.scalar_type() == at::kBFloat16 &&
+          packed.is_contiguous() && packed.dim() == 6 && packed.size(3) == parts &&
+          (packed.size(2) == 9 || packed.size(2) == 4 || packed.size(2) == 1) &&
+          packed.size(4) == kTileDepth && packed.size(5) == kAmxPanel && out_channels > 0 &&
+          packed.size(0) == DivideUp(out_channels, kAmxPanel) * (packed.size(2) == 4 ? 4 : 1),
+      "Expected weights that were packed in this process for ", input.scalar_type(), " and ",
+      out_channels, " channels");
   TORCH_CHECK(channels == in_channels, "Expected an input of ", in_channels,
               " channels, but received ", channels);
   TORCH_CHECK(channels > 0 && DivideUp(channels, kTileDepth) == packed.size(1),
@@ -302,11 +304,12 @@ at::Tensor Run(Convolution& convolution, const std::optional<at::Tensor>& bias,
 at::Tensor AmxConvolution(const at::Tensor& input, const at::Tensor& packed,
                           const std::optional<at::Tensor>& bias,
                           const std::optional<at::Tensor>& residual, int64_t in_channels,
-                          int64_t out_channels, int64_t stride, const std::optional<at::Tensor>& norm, bool silu) {
+                          int64_t out_channels, int64_t stride,
+                          const std::optional<at::Tensor>& norm, bool silu) {
   if (input.dim() == 3 && !norm) {
-    const at::Tensor image =
-        AmxConvolution(input.unsqueeze(0), packed, bias, {}, in_channels, out_channels, stride, {}, silu)
-            .squeeze(0);
+    const at::Tensor image = AmxConvolution(input.unsqueeze(0), packed, bias, {}, in_channels,
+                                            out_channels, stride, {}, silu)
+                                 .squeeze(0);
     return residual ? at::add(image, *residual) : image;
   }
   TORCH_CHECK(input.dim() == 4, "Expected an input of 4 dimensions, but received ", input.sizes());
@@ -317,9 +320,8 @@ at::Tensor AmxConvolution(const at::Tensor& input, const at::Tensor& packed,
   const int64_t scale = packed.size(2) == 4 ? 2 : 1;
   const int64_t height = DivideUp(x.size(2) * scale, stride);
   const int64_t width = DivideUp(x.size(3) * scale, stride);
-  const at::Tensor output =
-      at::empty({x.size(0), out_channels, height, width},
-                x.options().memory_format(c10::MemoryFormat::ChannelsLast));
+  at::Tensor output = at::empty({x.size(0), out_channels, height, width},
+                                x.options().memory_format(c10::MemoryFormat::ChannelsLast));
   if (output.numel() == 0) return output;
   Convolution convolution({x.size(0), x.size(1), x.size(2), x.size(3), out_channels, height, width,
                            packed.size(2), stride, scale},

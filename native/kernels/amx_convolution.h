@@ -9,24 +9,25 @@
 namespace latent_diffusion {
 
 // Packs a weight, [out, in, 3, 3], [out, in, 1, 1] or [out, in], for AMX: bfloat16 [panels, blocks
-// of channels, taps, parts, 32 in, 32 out]. Of float32 there are two parts, the rest of rounding and
-// the rounded value; of other dtypes one.
+// of channels, taps, parts, 32 in, 32 out]. Of float32 there are two parts, the rest of rounding
+// and the rounded value; of other dtypes one.
 at::Tensor PackAmx(const at::Tensor& weight);
 
 // The same of [out, in, 3, 3] for pictures that are enlarged first, each pixel to 2 x 2: four times
-// as many panels, one for each parity of a result's row and column, of 2 x 2 taps, which are sums of
-// the 3 x 3.
+// as many panels, one for each parity of a result's row and column, of 2 x 2 taps, which are sums
+// of the 3 x 3.
 at::Tensor PackAmxUpsampling(const at::Tensor& weight);
 
-// `input` float32 (two parts) or bfloat16 (one) [batch, in, height, width]; `bias` [out]; `residual`,
-// of the result's shape or one that can be added to it, is added. With `norm`, float32 [2, batch,
-// in], the input is multiplied by norm[0] and norm[1] is added, then SiLU if it is wanted. Returns
-// `input`'s dtype [batch, out, height / stride, width / stride], rounded up, channels_last; twice
-// the height and width where the weights were packed for it.
+// `input` float32 (two parts) or bfloat16 (one) [batch, in, height, width]; `bias` [out];
+// `residual`, of the result's shape or one that can be added to it, is added. With `norm`, float32
+// [2, batch, in], the input is multiplied by norm[0] and norm[1] is added, then SiLU if it is
+// wanted. Returns `input`'s dtype [batch, out, height / stride, width / stride], rounded up,
+// channels_last; twice the height and width where the weights were packed for it.
 at::Tensor AmxConvolution(const at::Tensor& input, const at::Tensor& packed,
                           const std::optional<at::Tensor>& bias,
                           const std::optional<at::Tensor>& residual, int64_t in_channels,
-                          int64_t out_channels, int64_t stride, const std::optional<at::Tensor>& norm, bool silu);
+                          int64_t out_channels, int64_t stride,
+                          const std::optional<at::Tensor>& norm, bool silu);
 
 // `input` [..., in]; returns [..., out].
 at::Tensor AmxLinear(const at::Tensor& input, const at::Tensor& packed,

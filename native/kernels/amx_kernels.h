@@ -1,7 +1,7 @@
-// The kernels for CPUs that multiply matrices of bfloat16 (Intel AMX). In float32 a value is the sum
-// of two of bfloat16, high and low, and a product is three: high * high + high * low + low * high,
-// which PyTorch calls "bfloat16x3": relative error about 2^-17, summed in float32.
-// Thread: any; they touch nothing but what they are given.
+// The kernels for CPUs that multiply matrices of bfloat16 (Intel AMX). In float32 a value is the
+// sum of two of bfloat16, high and low, and a product is three: high * high + high * low + low *
+// high, which PyTorch calls "bfloat16x3": relative error about 2^-17, summed in float32. Thread:
+// any; they touch nothing but what they are given.
 #pragma once
 
 #include <stdint.h>
@@ -10,8 +10,8 @@
 
 namespace latent_diffusion {
 
-// What AMX works on: tiles of kTileRows rows of 64 bytes, which are kTileDepth values of bfloat16 on
-// the left, and kTileRows sums on the right.
+// What AMX works on: tiles of kTileRows rows of 64 bytes, which are kTileDepth values of bfloat16
+// on the left, and kTileRows sums on the right.
 constexpr int64_t kTileRows = 16;
 constexpr int64_t kTileDepth = 32;
 // Channels of one packed panel of weights, and rows of one block of results.
@@ -24,15 +24,16 @@ constexpr int64_t kAmxRows = 32;
 struct SplitPixels {
   const void* in;  // pixels, `channels` apart
   int64_t pixels, channels;
-  // A factor and a summand for each channel, then SiLU if it is wanted; null: the values as they are.
+  // A factor and a summand for each channel, then SiLU if it is wanted; null: the values as they
+  // are.
   const float *scale, *shift;
   bool silu;
   uint16_t *high, *low;
   int64_t block_stride;
 };
 
-// kAmxRows rows (kTileRows, if `one_tile`) of sums for one panel. Row r of the left matrix lies, for
-// a block of channels and a tap, from left + block * block_stride + taps[tap] + r * row_stride.
+// kAmxRows rows (kTileRows, if `one_tile`) of sums for one panel. Row r of the left matrix lies,
+// for a block of channels and a tap, from left + block * block_stride + taps[tap] + r * row_stride.
 struct MultiplyTiles {
   const uint16_t* left;
   int64_t low;  // from a high value to its low one

@@ -13,8 +13,8 @@
 namespace latent_diffusion {
 namespace {
 
-// Where input channel `depth` and output channel `column` of a panel's block lie: in two tiles of 16
-// columns, whose rows hold pairs of input channels.
+// Where input channel `depth` and output channel `column` of a panel's block lie: in two tiles of
+// 16 columns, whose rows hold pairs of input channels.
 int64_t Place(int64_t depth, int64_t column) {
   return (column / kTileRows * kTileRows + depth / 2) * kTileDepth + column % kTileRows * 2 +
          depth % 2;
@@ -65,8 +65,8 @@ at::Tensor PackAmx(const at::Tensor& weight) {
 }
 
 at::Tensor PackAmxUpsampling(const at::Tensor& weight) {
-  // A pixel that stands for two rows (or columns) of taps has their sum. In phase 0 the first row is
-  // the pixel above's, in phase 1 the last row is the one below's.
+  // A pixel that stands for two rows (or columns) of taps has their sum. In phase 0 the first row
+  // is the pixel above's, in phase 1 the last row is the one below's.
   const at::Tensor plain = weight.to(at::kDouble);
   const auto halves = [](const at::Tensor& taps, int64_t dim, int64_t phase) {
     const at::Tensor first = taps.narrow(dim, 0, 1), middle = taps.narrow(dim, 1, 1),

@@ -34,8 +34,8 @@ struct Rounded {
 };
 
 inline Rounded Round(Vector first, Vector second) {
-  const auto both = _mm512_cvtne2ps_pbh(reinterpret_cast<__m512>(second),
-                                        reinterpret_cast<__m512>(first));
+  const auto both =
+      _mm512_cvtne2ps_pbh(reinterpret_cast<__m512>(second), reinterpret_cast<__m512>(first));
   Rounded rounded;
   static_assert(sizeof(rounded) == sizeof(both), "One register");
   __builtin_memcpy(&rounded, &both, sizeof(rounded));
@@ -48,7 +48,8 @@ struct Affine {
 };
 
 template <typename Element>
-inline Vector LoadChannels(const Element* in, int64_t channel, int64_t channels, const Affine& map) {
+inline Vector LoadChannels(const Element* in, int64_t channel, int64_t channels,
+                           const Affine& map) {
   const int64_t count = channels - channel;
   if (count <= 0) return Vector{};
   Vector value = LoadUpTo(in + channel, count);
@@ -70,8 +71,7 @@ void SplitPixelsOf(const SplitPixels& work) {
       const Rounded high = Round(first, second);
       __builtin_memcpy(work.high + to, &high, sizeof(high));
       if constexpr (kSplit) {
-        const Rounded low =
-            Round(first - Load(high.values), second - Load(high.values + kLanes));
+        const Rounded low = Round(first - Load(high.values), second - Load(high.values + kLanes));
         __builtin_memcpy(work.low + to, &low, sizeof(low));
       }
       to += work.block_stride;

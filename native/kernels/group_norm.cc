@@ -71,8 +71,8 @@ class Normalization {
     ForChunks([&](int64_t chunk, int64_t first, int64_t count) {
       const int64_t image = chunk / chunks_ * channels_;
       const int64_t offset = first * element_size_;
-      kernels_.scale_pixels[silu ? 1 : 0][type_]({input_ + offset, output + offset, count,
-                                                  channels_, scale_ + image, shift_ + image});
+      kernels_.scale_pixels[silu ? 1 : 0][type_](
+          {input_ + offset, output + offset, count, channels_, scale_ + image, shift_ + image});
     });
   }
 

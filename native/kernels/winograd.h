@@ -16,8 +16,8 @@ namespace latent_diffusion {
 at::Tensor PackWinograd(const at::Tensor& weight, WinogradTile tile);
 
 // `input` float32 or bfloat16 [batch, in, height, width]; `bias` [out]; `residual`, of the
-// result's shape or one that can be added to it, is added. Returns `input`'s dtype [batch, out, height, width],
-// channels_last.
+// result's shape or one that can be added to it, is added. Returns `input`'s dtype [batch, out,
+// height, width], channels_last.
 at::Tensor WinogradConvolution(const at::Tensor& input, const at::Tensor& packed,
                                const std::optional<at::Tensor>& bias,
                                const std::optional<at::Tensor>& residual, int64_t out_channels);

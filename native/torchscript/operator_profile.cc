@@ -67,9 +67,8 @@ void StartOperatorProfile() {
   const std::lock_guard lock(mutex);
   totals.clear();
   if (handle) return;
-  handle = at::addGlobalCallback(at::RecordFunctionCallback(Begin, End)
-                                     .needsInputs(true)
-                                     .scopes({at::RecordScope::FUNCTION}));
+  handle = at::addGlobalCallback(
+      at::RecordFunctionCallback(Begin, End).needsInputs(true).scopes({at::RecordScope::FUNCTION}));
 }
 
 std::vector<OperatorTime> StopOperatorProfile() {
@@ -77,6 +76,7 @@ std::vector<OperatorTime> StopOperatorProfile() {
   if (handle) at::removeCallback(*handle);
   handle.reset();
   std::vector<OperatorTime> result;
+  result.reserve(totals.size());
   for (const auto& [name, total] : totals) result.push_back(total);
   totals.clear();
   std::sort(result.begin(), result.end(), [](const OperatorTime& a, const OperatorTime& b) {

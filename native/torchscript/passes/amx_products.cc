@@ -28,7 +28,8 @@ std::optional<int64_t> SuitableStride(const ConvolutionNode& node, const at::Ten
     return std::nullopt;
   const int64_t kernel = weight.size(2), stride = node.stride[0];
   const bool padded = node.padding == std::vector<int64_t>{kernel / 2, kernel / 2};
-  const bool suits = padded && (kernel == 3 ? stride == 1 || stride == 2 : kernel == 1 && stride == 1);
+  const bool suits =
+      padded && (kernel == 3 ? stride == 1 || stride == 2 : kernel == 1 && stride == 1);
   return suits ? std::optional(stride) : std::nullopt;
 }
 
@@ -66,14 +67,22 @@ bool AreUpsampling(const std::vector<Use>& uses, const at::Tensor& weight) {
   });
 }
 
+struct Layer {
+  at::Tensor weight;
+  std::vector<Use> uses;
+};
+
 // By weight: the methods of a module may share it.
-std::unordered_map<const c10::TensorImpl*, std::vector<Use>> FindLayers(const Graphs& graphs,
-                                                                        c10::ScalarType dtype) {
-  std::unordered_map<const c10::TensorImpl*, std::vector<Use>> layers;
+std::unordered_map<const c10::TensorImpl*, Layer> FindLayers(const Graphs& graphs,
+                                                             c10::ScalarType dtype) {
+  std::unordered_map<const c10::TensorImpl*, Layer> layers;
   for (const auto& graph : graphs) {
     VisitNodes(graph->block(), [&](Node* node) {
-      if (const auto weight = FindWeight(*node, dtype))
-        layers[weight->unsafeGetTensorImpl()].push_back({graph, node});
+      const auto weight = FindWeight(*node, dtype);
+      if (!weight) return;
+      Layer& layer = layers[weight->unsafeGetTensorImpl()];
+      layer.weight = *weight;
+      layer.uses.push_back({graph, node});
     });
   }
   return layers;
@@ -91,19 +100,21 @@ void Replace(const Use& use, const at::Tensor& weight, const at::Tensor& packed)
   static const c10::Symbol linear = c10::Symbol::fromQualString("latent_diffusion::amx_linear");
   Node* const node = use.node;
   const auto convolution = ReadConvolution(*node);
+  const auto stride = convolution ? SuitableStride(*convolution, weight) : std::nullopt;
   const torch::jit::WithInsertPoint at_node(node);
   Value* const plain = node->namedInput("weight");
-  std::vector<Value*> inputs{node->namedInput("input"), use.graph->insertConstant(packed),
-                             node->namedInput("bias"), use.graph->insertConstant(c10::IValue()),
+  std::vector<Value*> inputs{node->namedInput("input"),
+                             use.graph->insertConstant(packed),
+                             node->namedInput("bias"),
+                             use.graph->insertConstant(c10::IValue()),
                              use.graph->insertConstant(weight.size(1)),
                              use.graph->insertConstant(weight.size(0))};
-  if (convolution) {
-    inputs.push_back(use.graph->insertConstant(*SuitableStride(*convolution, weight)));
+  if (stride) {
+    inputs.push_back(use.graph->insertConstant(*stride));
     inputs.push_back(use.graph->insertConstant(c10::IValue()));
     inputs.push_back(use.graph->insertConstant(false));
   }
-  Node* const replacement =
-      use.graph->create(convolution ? conv2d : linear, inputs, /*num_outputs=*/1);
+  Node* const replacement = use.graph->create(stride ? conv2d : linear, inputs, /*num_outputs=*/1);
   use.graph->insertNode(replacement);
   node->output()->replaceAllUsesWith(replacement->output());
   node->destroy();
@@ -117,13 +128,12 @@ void UseAmx(const Graphs& graphs, c10::ScalarType dtype) {
   auto layers = FindLayers(graphs, dtype);
   // One after the other, each plain weight gone before the next is packed.
   while (!layers.empty()) {
-    const std::vector<Use> uses = std::move(layers.extract(layers.begin()).mapped());
-    const at::Tensor weight = *FindWeight(*uses.front().node, dtype);
-    const bool upsampling = AreUpsampling(uses, weight);
-    const at::Tensor packed = upsampling ? PackAmxUpsampling(weight) : PackAmx(weight);
-    for (const Use& use : uses) {
+    const Layer layer = std::move(layers.extract(layers.begin()).mapped());
+    const bool upsampling = AreUpsampling(layer.uses, layer.weight);
+    const at::Tensor packed = upsampling ? PackAmxUpsampling(layer.weight) : PackAmx(layer.weight);
+    for (const Use& use : layer.uses) {
       if (upsampling) DropUpsampling(use.node);
-      Replace(use, weight, packed);
+      Replace(use, layer.weight, packed);
     }
   }
 }

@@ -10,7 +10,6 @@ namespace {
 
 using torch::jit::AliasDb;
 using torch::jit::Node;
-using torch::jit::Value;
 
 // Where winograd_conv2d and amx_conv2d take what is added.
 constexpr size_t kResidual = 3;
