@@ -11,6 +11,7 @@
 
 #include "kernels/addends.h"
 #include "kernels/amx_kernels.h"
+#include "kernels/group_norm.h"
 #include "kernels/scratch.h"
 
 namespace latent_diffusion {
@@ -304,11 +305,15 @@ at::Tensor Run(Convolution& convolution, const std::optional<at::Tensor>& bias,
 at::Tensor AmxConvolution(const at::Tensor& input, const at::Tensor& packed,
                           const std::optional<at::Tensor>& bias,
                           const std::optional<at::Tensor>& residual, int64_t in_channels,
-                          int64_t out_channels, int64_t stride,
-                          const std::optional<at::Tensor>& norm, bool silu) {
-  if (input.dim() == 3 && !norm) {
-    const at::Tensor image = AmxConvolution(input.unsqueeze(0), packed, bias, {}, in_channels,
-                                            out_channels, stride, {}, silu)
+                          int64_t out_channels, int64_t stride, int64_t groups,
+                          const std::optional<at::Tensor>& norm_weight,
+                          const std::optional<at::Tensor>& norm_bias, double eps, bool silu) {
+  if (input.dim() == 3) {
+    // One picture, but to a norm it is a batch of rows.
+    const at::Tensor normal =
+        groups > 0 ? GroupNorm(input, groups, norm_weight, norm_bias, eps, silu) : input;
+    const at::Tensor image = AmxConvolution(normal.unsqueeze(0), packed, bias, {}, in_channels,
+                                            out_channels, stride, 0, {}, {}, eps, silu)
                                  .squeeze(0);
     return residual ? at::add(image, *residual) : image;
   }
@@ -326,11 +331,10 @@ at::Tensor AmxConvolution(const at::Tensor& input, const at::Tensor& packed,
   Convolution convolution({x.size(0), x.size(1), x.size(2), x.size(3), out_channels, height, width,
                            packed.size(2), stride, scale},
                           x, packed);
-  if (norm) {
-    TORCH_CHECK(norm->scalar_type() == at::kFloat && norm->is_contiguous() &&
-                    norm->sizes() == at::IntArrayRef({2, x.size(0), x.size(1)}),
-                "Expected factors and summands for the input's channels");
-    convolution.SetNorm(*norm, silu);
+  at::Tensor scales;
+  if (groups > 0) {
+    scales = GroupNormScales(x, groups, norm_weight, norm_bias, eps);
+    convolution.SetNorm(scales, silu);
   }
   return Run(convolution, bias, residual, output);
 }

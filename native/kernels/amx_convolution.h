@@ -19,15 +19,16 @@ at::Tensor PackAmx(const at::Tensor& weight);
 at::Tensor PackAmxUpsampling(const at::Tensor& weight);
 
 // `input` float32 (two parts) or bfloat16 (one) [batch, in, height, width]; `bias` [out];
-// `residual`, of the result's shape or one that can be added to it, is added. With `norm`, float32
-// [2, batch, in], the input is multiplied by norm[0] and norm[1] is added, then SiLU if it is
-// wanted. Returns `input`'s dtype [batch, out, height / stride, width / stride], rounded up,
-// channels_last; twice the height and width where the weights were packed for it.
+// `residual`, of the result's shape or one that can be added to it, is added. With `groups` above 0
+// the input is normalized first, as by aten::group_norm, then aten::silu if it is wanted. Returns
+// `input`'s dtype [batch, out, height / stride, width / stride], rounded up, channels_last; twice
+// the height and width where the weights were packed for it.
 at::Tensor AmxConvolution(const at::Tensor& input, const at::Tensor& packed,
                           const std::optional<at::Tensor>& bias,
                           const std::optional<at::Tensor>& residual, int64_t in_channels,
-                          int64_t out_channels, int64_t stride,
-                          const std::optional<at::Tensor>& norm, bool silu);
+                          int64_t out_channels, int64_t stride, int64_t groups,
+                          const std::optional<at::Tensor>& norm_weight,
+                          const std::optional<at::Tensor>& norm_bias, double eps, bool silu);
 
 // `input` [..., in]; returns [..., out].
 at::Tensor AmxLinear(const at::Tensor& input, const at::Tensor& packed,

@@ -30,11 +30,10 @@ bool Register() {
       "group_norm(Tensor input, int groups, Tensor? weight, Tensor? bias, float eps, bool silu) -> "
       "Tensor");
   schemas.def(
-      "group_norm_scales(Tensor input, int groups, Tensor? weight, Tensor? bias, float eps) -> "
-      "Tensor");
-  schemas.def(
       "amx_conv2d(Tensor input, Tensor packed, Tensor? bias, Tensor? residual, int in_channels, "
-      "int out_channels, int stride, Tensor? norm, bool silu) -> Tensor");
+      "int out_channels, int stride, int groups, Tensor? norm_weight, Tensor? norm_bias, float "
+      "eps, "
+      "bool silu) -> Tensor");
   schemas.def(
       "amx_linear(Tensor input, Tensor packed, Tensor? bias, Tensor? residual, int in_channels, "
       "int out_channels) -> Tensor");
@@ -43,7 +42,6 @@ bool Register() {
   torch::Library& kernels = KeepLibrary(torch::Library::IMPL, c10::DispatchKey::CPU);
   kernels.impl("winograd_conv2d", WinogradConvolution);
   kernels.impl("group_norm", GroupNorm);
-  kernels.impl("group_norm_scales", GroupNormScales);
   kernels.impl("amx_conv2d", AmxConvolution);
   kernels.impl("amx_linear", AmxLinear);
   kernels.impl("nearest_codes", NearestCodes);

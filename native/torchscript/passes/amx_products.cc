@@ -1,3 +1,4 @@
+#include <torch/csrc/jit/ir/alias_analysis.h>
 #include <torch/csrc/jit/ir/ir.h>
 
 #include <algorithm>
@@ -58,12 +59,16 @@ Node* FindUpsampling(Node& node) {
   return ConstantDoubles(upsampling->input(2)) == std::vector<double>{2, 2} ? upsampling : nullptr;
 }
 
-// Whether each use is a 3 x 3 convolution of an enlarged picture.
+// Whether each use is a 3 x 3 convolution of an enlarged picture, which will read the picture later
+// than what enlarged it did: so nothing may write into it.
 bool AreUpsampling(const std::vector<Use>& uses, const at::Tensor& weight) {
   if (weight.dim() != 4 || weight.size(2) != 3) return false;
   return std::all_of(uses.begin(), uses.end(), [&](const Use& use) {
-    return SuitableStride(*ReadConvolution(*use.node), weight) == 1 &&
-           FindUpsampling(*use.node) != nullptr;
+    const auto convolution = ReadConvolution(*use.node);
+    if (!convolution || SuitableStride(*convolution, weight) != 1) return false;
+    Node* const upsampling = FindUpsampling(*use.node);
+    return upsampling != nullptr &&
+           !torch::jit::AliasDb(use.graph).hasWriters(upsampling->input(0));
   });
 }
 
@@ -110,9 +115,11 @@ void Replace(const Use& use, const at::Tensor& weight, const at::Tensor& packed)
                              use.graph->insertConstant(weight.size(1)),
                              use.graph->insertConstant(weight.size(0))};
   if (stride) {
-    inputs.push_back(use.graph->insertConstant(*stride));
-    inputs.push_back(use.graph->insertConstant(c10::IValue()));
-    inputs.push_back(use.graph->insertConstant(false));
+    // No norm, yet.
+    for (const c10::IValue& value : {c10::IValue(*stride), c10::IValue(0), c10::IValue(),
+                                     c10::IValue(), c10::IValue(0.0), c10::IValue(false)}) {
+      inputs.push_back(use.graph->insertConstant(value));
+    }
   }
   Node* const replacement = use.graph->create(stride ? conv2d : linear, inputs, /*num_outputs=*/1);
   use.graph->insertNode(replacement);
