@@ -13,6 +13,7 @@
 #include "kernels/amx_kernels.h"
 #include "kernels/group_norm.h"
 #include "kernels/scratch.h"
+#include "kernels/shared_work.h"
 
 namespace latent_diffusion {
 namespace {
@@ -27,6 +28,11 @@ constexpr int64_t kBandBytes = 1 << 20;
 constexpr int64_t kPanelBytes = 512 << 10;
 // Fewer positions would meet each weight too seldom.
 constexpr int64_t kLeastPositions = 256;
+// Each band reads two rows of its neighbours again.
+constexpr int64_t kLeastRows = 8;
+// So many bands a thread at least, where rows suffice: a thread on a busy core leaves some to
+// others.
+constexpr int64_t kBandsOfThread = 4;
 
 // `scale` is 2 where the picture is enlarged first, each pixel to 2 x 2: then a result sees 2 x 2
 // pixels only, and which depends on whether its row and column are even: four phases.
@@ -104,11 +110,13 @@ class Convolution {
     output_ = output;
     const int64_t threads = at::get_num_threads();
     if (BandBytes(rows_) <= kBandBytes) return RunTogether();
-    const int64_t fit = std::max(kBandBytes / RowBytes(), DivideUp(kLeastPositions, pitch_));
+    const int64_t share = rows_ / (threads * kBandsOfThread);
+    const int64_t fit = std::max(std::min(kBandBytes / RowBytes(), std::max(share, kLeastRows)),
+                                 DivideUp(kLeastPositions, pitch_));
     const int64_t bands = DivideUp(DivideUp(rows_, fit), threads) * threads;
-    at::parallel_for(0, bands, 1, [&](int64_t begin, int64_t end) {
+    ShareWork(bands, threads, [&](const auto& take) {
       const TileScope tiles(kernels_);
-      for (int64_t i = begin; i < end; i++) RunBand(rows_ * i / bands, rows_ * (i + 1) / bands);
+      while (const auto band = take()) RunBand(rows_ * *band / bands, rows_ * (*band + 1) / bands);
     });
   }
 
@@ -151,9 +159,9 @@ class Convolution {
     const Band band = MakeBand(0, rows_);
     at::parallel_for(0, InputRows(rows_), 4,
                      [&](int64_t begin, int64_t end) { FillRows(band, begin, end); });
-    at::parallel_for(0, panels_ * g_.phases(), 1, [&](int64_t begin, int64_t end) {
+    ShareWork(panels_ * g_.phases(), at::get_num_threads(), [&](const auto& take) {
       const TileScope tiles(kernels_);
-      for (int64_t unit = begin; unit < end; unit++) RunPanel(band, unit);
+      while (const auto unit = take()) RunPanel(band, *unit);
     });
   }
 

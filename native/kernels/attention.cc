@@ -12,6 +12,7 @@
 #include "kernels/amx_kernels.h"
 #include "kernels/cpu_kernels.h"
 #include "kernels/scratch.h"
+#include "kernels/shared_work.h"
 
 namespace latent_diffusion {
 namespace {
@@ -102,14 +103,15 @@ class Calculation {
     const int64_t share = QueriesOfTask(count);
     const int64_t shares = DivideUp(queries_, share);
     const int64_t tasks = count * shares;
-    at::parallel_for(0, tasks, few ? tasks : 1, [&](int64_t begin, int64_t end) {
+    const auto work = [&](const auto& take) {
       float* const scratch =
           query_scratch.Floats(static_cast<size_t>(kernels_.scratch_floats(size_, share)));
-      for (int64_t i = begin; i < end; i++) {
-        Attend(first + i / shares, i % shares * share, share,
-               packed + i / shares * blocks_ * packed_floats_, scratch);
+      while (const auto i = take()) {
+        Attend(first + *i / shares, *i % shares * share, share,
+               packed + *i / shares * blocks_ * packed_floats_, scratch);
       }
-    });
+    };
+    ShareWork(tasks, few ? 1 : at::get_num_threads(), work);
   }
 
   int64_t QueriesOfTask(int64_t heads) const {
