@@ -205,6 +205,9 @@ const CASES = {
   "norm, read by two layers": () => norm((a, h) => [`return ${conv(a, h("h"))} + ${conv(a, h("h"), { w: "w1", bias: null, padding: 0 })}`], {
     parameters: { ...parametersOf(40, 50), w1: [50, 40, 1, 1], g: [40], s: [40] }, depth: 40 * 10, operators: ["group_norm", "amx_conv2d", "!group_norm_scales"], roundings: 2,
   }),
+  "norm, its input changed before it is read": () => norm((a, h) => ["x.mul_(3)", `return ${conv(a, h("h"))} + ${a("x")}`], { prelude: ["x = x * 1"], outer: 40, operators: ["amx_conv2d"] }),
+  "norm, no batch after it": () => norm((a, h) => [`return ${conv(a, h("h"))}`], { operators: ["amx_conv2d"], runs: [[random([40, 16, 9])]], silu: false,
+    parameters: { ...parametersOf(40, 50), g: [16], s: [16] } }),
 
   "enlarged": () => enlarged(40, 50, PICTURES),
   "enlarged, few channels": () => enlarged(3, 5, PICTURES),
@@ -217,6 +220,8 @@ const CASES = {
   "enlarged, 1 x 1": () => enlarged(40, 50, [[3, 7, 9]], { ...layer(40, 50, [[3, 7, 9]], { kernel: 1 }), lines: (a) => [`return ${conv(a, upsample(a("x")), { padding: 0 })}`], operators: ["amx_conv2d", "upsample_nearest2d"] }),
   "enlarged by 3": () => enlarged(40, 50, [[3, 7, 9]], { lines: (a) => [`return ${conv(a, `torch.upsample_nearest2d(${a("x")}, None, [3.0, 3.0])`)}`], operators: ["amx_conv2d", "upsample_nearest2d"] }),
   "enlarged, used twice": () => enlarged(40, 40, [[3, 7, 9]], { lines: (a) => [`u = ${upsample("x")}`, `return ${conv(a, a("u"))} * 2 + ${a("u")}`], operators: ["amx_conv2d", "upsample_nearest2d"] }),
+  "enlarged, its input changed before it is read": () => enlarged(40, 50, [[3, 7, 9]], {
+    lines: (a) => ["x = x * 1", `u = ${upsample("x")}`, "x.mul_(3)", `return ${conv(a, a("u"))} + torch.mean(${a("x")})`], operators: ["amx_conv2d"] }),
   "a weight of which one use is enlarged": () => ({ ...layer(40, 50, [[3, 7, 9]]), lines: (a) => [`return ${conv(a, upsample(a("x")))}[:, :, :7, :9] + ${conv(a, a("x"))}`],
     depth: 2 * 40 * 9, roundings: 1, operators: ["amx_conv2d", "upsample_nearest2d"] }),
 
