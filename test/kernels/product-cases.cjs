@@ -87,6 +87,8 @@ function norm(lines, { inner = 40, outer = 50, shapes = [[1, 1, 2], [3, 7, 9], [
   };
 }
 
+const readByConv = (options) => (a, h) => [`return ${conv(a, h("h"), options)}`];
+
 const upsample = (x) => `torch.upsample_nearest2d(${x}, None, [2.0, 2.0])`;
 
 /** A picture enlarged to twice its sides, and convolved. The taps' sums are rounded to the dtype once more. */
@@ -100,12 +102,22 @@ function enlarged(inner, outer, shapes, rest = {}) {
   };
 }
 
-/** What AMX has no kernel for. */
-function kept(call, inner = 40, weight = [50, inner, 3, 3]) {
-  return { parameters: { w: weight, b: [50] }, depth: inner * 9, runs: [[random([1, inner, 9, 11])]], lines: (a) => [`return ${call(a)}`], operators: ["!amx_conv2d"] };
+/** An enlarged picture that must be written. */
+function notFused(call, rest) {
+  const operators = ["amx_conv2d", "upsample_nearest2d"];
+  return { ...enlarged(40, 50, [[3, 7, 9]]), ...rest, roundings: 1, lines: (a) => [`return ${call(a)}`], operators };
 }
 
-const PICTURES = [[1, 1, 1], [1, 1, 37], [1, 33, 1], [3, 7, 9], [2, 16, 16]];
+/** What AMX has no kernel for. */
+function kept(call, inner = 40, weight = [50, inner, 3, 3]) {
+  return {
+    parameters: { w: weight, b: [50] }, depth: inner * weight[2] * weight[3],
+    runs: [[random([1, inner, 9, 11])]], lines: (a) => [`return ${call(a)}`], operators: ["!amx_conv2d"],
+  };
+}
+
+// Of one position, of one tile of 16 rows or two in the last 32, of several blocks of rows.
+const PICTURES = [[1, 1, 1], [1, 1, 50], [1, 33, 1], [3, 7, 9], [2, 16, 16]];
 const CHANNELS = [[3, 40], [40, 3], [50, 40], [32, 64], [1, 1]];
 const layers = (name, options, shapes = PICTURES) => Object.fromEntries(
   CHANNELS.map(([inner, outer]) => [`${name}, ${inner} to ${outer} channels`, () => layer(inner, outer, shapes, options)]),
@@ -160,28 +172,37 @@ const CASES = {
   "add_": () => addend((a) => `y.add_(${a("r")})`, SAME),
   "add to each image's channels": () => addend(sum, [[[3, 40, 7, 9], [3, 50, 1, 1]], [[1, 40, 7, 9], [1, 50, 1, 1]]]),
   "add to all images' channels": () => addend(sum, [[[3, 40, 7, 9], [1, 50, 1, 1]]]),
-  "add to each image's channels, no bias": () => addend(sum, [[[3, 40, 7, 9], [3, 50, 1, 1]]], { extra: { lines: (a) => [`return ${conv(a, a("x"), { bias: null })} + ${a("r")}`] } }),
+  "add to each image's channels, no bias": () => addend(sum, [[[3, 40, 7, 9], [3, 50, 1, 1]]], {
+    extra: { lines: (a) => [`return ${conv(a, a("x"), { bias: null })} + ${a("r")}`] },
+  }),
   "add in bands": () => addend(sum, [[[3, 40, 61, 66], [3, 50, 61, 66]], [[3, 40, 61, 66], [3, 50, 1, 1]]]),
   "add, other layouts": () => addend((a) => `y + ${a("r.permute(0, 3, 2, 1)")}`, [[[3, 40, 7, 9], [3, 9, 7, 50]]]),
-  "add, stride 2": () => addend(sum, [[[3, 40, 7, 9], [3, 50, 4, 5]]], { otherwise: [],
-    extra: { lines: (a) => [`return ${conv(a, a("x"), { stride: 2 })} + ${a("r")}`], otherwise: [] } }),
-  "add, 1 x 1": () => addend(sum, [[[3, 40, 7, 9], [3, 50, 7, 9]], [[3, 40, 7, 9], [3, 50, 1, 1]]],
-    { extra: { ...layer(40, 50, [], { kernel: 1 }), runs: [[random([3, 40, 7, 9]), random([3, 50, 7, 9])], [random([3, 40, 7, 9]), random([3, 50, 1, 1])]],
-      lines: (a) => [`return ${conv(a, a("x"), { padding: 0 })} + ${a("r")}`], otherwise: [] } }),
-  "add the layer's own input": () => addend(sum, [], { extra: { ...layer(40, 40, [[3, 7, 9]]), lines: (a) => [`return ${conv(a, a("x"))} + ${a("x")}`] } }),
+  "add, stride 2": () => addend(sum, [[[3, 40, 7, 9], [3, 50, 4, 5]]], {
+    extra: { lines: (a) => [`return ${conv(a, a("x"), { stride: 2 })} + ${a("r")}`], otherwise: [] },
+  }),
+  "add, 1 x 1": () => addend(sum, [[[3, 40, 7, 9], [3, 50, 7, 9]], [[3, 40, 7, 9], [3, 50, 1, 1]]], {
+    extra: { parameters: parametersOf(40, 50, 1), depth: 40, lines: (a) => [`return ${conv(a, a("x"), { padding: 0 })} + ${a("r")}`], otherwise: [] },
+  }),
+  "add the layer's own input": () => addend(sum, [], {
+    extra: { ...layer(40, 40, [[3, 7, 9]]), lines: (a) => [`return ${conv(a, a("x"))} + ${a("x")}`], operators: ["amx_conv2d", "!add"] },
+  }),
   "add twice": () => addend((a) => `y + ${a("r")} + ${a("r")} * 2`, SAME, { operators: ["amx_conv2d", "add"] }),
   "sum of two layers": () => ({
     ...layer(40, 50, [[3, 7, 9]]), parameters: { ...parametersOf(40, 50), w1: [50, 40, 3, 3] }, depth: 2 * 40 * 9, roundings: 1,
-    lines: (a) => [`return ${conv(a, a("x"))} + ${conv(a, a("x"), { w: "w1", bias: null })}`], operators: ["amx_conv2d", "!add"], otherwise: ["winograd_conv2d", "!add"],
+    lines: (a) => [`return ${conv(a, a("x"))} + ${conv(a, a("x"), { w: "w1", bias: null })}`],
+    operators: ["amx_conv2d", "!add"], otherwise: ["winograd_conv2d", "!add"],
   }),
   "add a number": () => addend(() => "y + 1", SAME, { operators: ["amx_conv2d", "add"] }),
   "add twice as much": () => addend((a) => `torch.add(y, ${a("r")}, alpha=2)`, SAME, { operators: ["amx_conv2d", "add"] }),
   // These are taken, and left to at::add within.
   "add another dtype": () => addend(sum, SAME, { dtype: "float64", operators: ["amx_conv2d", "add"] }),
   "add bfloat16": () => addend(sum, SAME, { dtype: "bfloat16", operators: ["amx_conv2d"] }),
-  "add, enlarging": () => addend(sum, [[[1, 40, 7, 9], [3, 50, 7, 9]], [[1, 40, 1, 1], [3, 50, 4, 5]], [[1, 40, 7, 9], [3, 50, 1, 1]]], { operators: ["amx_conv2d", "add"] }),
+  "add, enlarging": () => addend(sum, [[[1, 40, 7, 9], [3, 50, 7, 9]], [[1, 40, 1, 1], [3, 50, 4, 5]], [[1, 40, 7, 9], [3, 50, 1, 1]]], {
+    operators: ["amx_conv2d", "add"],
+  }),
   "add, broadcast": () => addend(sum, [
-    [[3, 40, 7, 9], [1, 50, 7, 9]], [[3, 40, 7, 9], [3, 1, 7, 9]], [[3, 40, 7, 9], [50, 1, 1]], [[3, 40, 7, 9], [9]], [[3, 40, 7, 9], []], [[3, 40, 7, 9], [2, 1, 1, 1, 1]],
+    [[3, 40, 7, 9], [1, 50, 7, 9]], [[3, 40, 7, 9], [3, 1, 7, 9]], [[3, 40, 7, 9], [50, 1, 1]],
+    [[3, 40, 7, 9], [9]], [[3, 40, 7, 9], []], [[3, 40, 7, 9], [2, 1, 1, 1, 1]],
   ], { operators: ["amx_conv2d", "add"] }),
   "add, no batch": () => addend(sum, [[[40, 7, 9], [50, 7, 9]], [[40, 7, 9], [50, 1, 1]], [[40, 7, 9], [3, 50, 1, 1]]], { operators: ["amx_conv2d", "add"] }),
   "add to another's": () => addend((a) => `(${a("r")} * 1).add_(y)`, SAME, { operators: ["amx_conv2d", "add_"] }),
@@ -193,40 +214,55 @@ const CASES = {
   "add in a branch": () => addend(sum, SAME, { operators: ["amx_conv2d"],
     extra: { lines: (a) => [`y = ${conv(a, a("x"))}`, "if x.size(0) > 1:", `    y = y + ${a("r")}`, "return y"] } }),
 
-  "norm": () => norm((a, h) => [`return ${conv(a, h("h"))}`], { silu: false }),
-  "norm, SiLU": () => norm((a, h) => [`return ${conv(a, h("h"))}`]),
-  "norm, SiLU, stride 2": () => norm((a, h) => [`return ${conv(a, h("h"), { stride: 2 })}`]),
-  "norm, 1 x 1": () => norm((a, h) => [`return ${conv(a, h("h"), { padding: 0 })}`], { parameters: { w: [50, 40, 1, 1], b: [50], g: [40], s: [40] }, silu: false }),
-  "norm, channels that fill no block": () => norm((a, h) => [`return ${conv(a, h("h"))}`], { inner: 48, outer: 3 }),
-  "norm in bands": () => norm((a, h) => [`return ${conv(a, h("h"))}`], { shapes: [[3, 61, 66]] }),
-  "norm far from 0": () => norm((a, h) => [`return ${conv(a, h("h"))}`], { mean: 100, silu: false }),
-  "norm, add its own input": () => norm((a, h) => [`return ${conv(a, h("h"))} + ${a("x")}`], { outer: 40, operators: ["group_norm_scales", "amx_conv2d", "!group_norm", "!add"] }),
-  "norm, used twice": () => norm((a, h) => [`return ${conv(a, h("h"))} + torch.mean(${h("h")})`], { operators: ["group_norm", "amx_conv2d", "!group_norm_scales"], roundings: 3 }),
-  "norm, read by two layers": () => norm((a, h) => [`return ${conv(a, h("h"))} + ${conv(a, h("h"), { w: "w1", bias: null, padding: 0 })}`], {
-    parameters: { ...parametersOf(40, 50), w1: [50, 40, 1, 1], g: [40], s: [40] }, depth: 40 * 10, operators: ["group_norm", "amx_conv2d", "!group_norm_scales"], roundings: 2,
+  "norm": () => norm(readByConv(), { silu: false }),
+  "norm, SiLU": () => norm(readByConv()),
+  "norm, SiLU, stride 2": () => norm(readByConv({ stride: 2 })),
+  "norm, 1 x 1": () => norm(readByConv({ padding: 0 }), { parameters: { ...parametersOf(40, 50, 1), g: [40], s: [40] }, silu: false }),
+  "norm, channels that fill no block": () => norm(readByConv(), { inner: 48, outer: 3 }),
+  "norm in bands": () => norm(readByConv(), { shapes: [[3, 61, 66]] }),
+  "norm far from 0": () => norm(readByConv(), { mean: 100, silu: false }),
+  "norm, add its own input": () => norm((a, h) => [`return ${conv(a, h("h"))} + ${a("x")}`], {
+    outer: 40, operators: ["group_norm_scales", "amx_conv2d", "!group_norm", "!add"],
   }),
-  "norm, its input changed before it is read": () => norm((a, h) => ["x.mul_(3)", `return ${conv(a, h("h"))} + ${a("x")}`], { prelude: ["x = x * 1"], outer: 40, operators: ["amx_conv2d"] }),
-  "norm, no batch after it": () => norm((a, h) => [`return ${conv(a, h("h"))}`], { operators: ["amx_conv2d"], runs: [[random([40, 16, 9])]], silu: false,
-    parameters: { ...parametersOf(40, 50), g: [16], s: [16] } }),
+  "norm, used twice": () => norm((a, h) => [`return ${conv(a, h("h"))} + torch.mean(${h("h")})`], {
+    operators: ["group_norm", "amx_conv2d", "!group_norm_scales"], roundings: 3,
+  }),
+  "norm, read by two layers": () => norm((a, h) => [`return ${conv(a, h("h"))} + ${conv(a, h("h"), { w: "w1", bias: null, padding: 0 })}`], {
+    parameters: { ...parametersOf(40, 50), w1: [50, 40, 1, 1], g: [40], s: [40] }, depth: 40 * 10, roundings: 2,
+    operators: ["group_norm", "amx_conv2d", "!group_norm_scales"],
+  }),
+  "norm, its input changed before it is read": () => norm((a, h) => ["x.mul_(3)", `return ${conv(a, h("h"))} + ${a("x")}`], {
+    prelude: ["x = x * 1"], outer: 40, operators: ["amx_conv2d"],
+  }),
+  "norm, no batch after it": () => norm(readByConv(), {
+    operators: ["amx_conv2d"], runs: [[random([40, 16, 9])]], silu: false, parameters: { ...parametersOf(40, 50), g: [16], s: [16] },
+  }),
 
   "enlarged": () => enlarged(40, 50, PICTURES),
   "enlarged, few channels": () => enlarged(3, 5, PICTURES),
   "enlarged in bands": () => enlarged(40, 33, [[1, 190, 65], [3, 61, 66]]),
   "enlarged, blocks of weights": () => enlarged(1090, 33, [[1, 3, 3]]),
-  "enlarged, added to": () => enlarged(40, 50, [], { runs: [[random([3, 40, 4, 5]), random([3, 50, 8, 10])], [random([3, 40, 4, 5]), random([3, 50, 1, 1])]],
-    lines: (a) => [`return ${conv(a, upsample(a("x")))} + ${a("r")}`], operators: ["amx_conv2d", "!upsample_nearest2d", "!add"] }),
-  "enlarged, no batch": () => enlarged(40, 50, [], { runs: [[random([40, 7, 9])]], lines: (a) => [`return ${conv(a, `${upsample(a("x.unsqueeze(0)"))}.squeeze(0)`)}`], operators: ["amx_conv2d"] }),
-  "enlarged, stride 2": () => enlarged(40, 50, [[3, 7, 9]], { lines: (a) => [`return ${conv(a, upsample(a("x")), { stride: 2 })}`], operators: ["amx_conv2d", "upsample_nearest2d"] }),
-  "enlarged, 1 x 1": () => enlarged(40, 50, [[3, 7, 9]], { ...layer(40, 50, [[3, 7, 9]], { kernel: 1 }), lines: (a) => [`return ${conv(a, upsample(a("x")), { padding: 0 })}`], operators: ["amx_conv2d", "upsample_nearest2d"] }),
-  "enlarged by 3": () => enlarged(40, 50, [[3, 7, 9]], { lines: (a) => [`return ${conv(a, `torch.upsample_nearest2d(${a("x")}, None, [3.0, 3.0])`)}`], operators: ["amx_conv2d", "upsample_nearest2d"] }),
-  "enlarged, used twice": () => enlarged(40, 40, [[3, 7, 9]], { lines: (a) => [`u = ${upsample("x")}`, `return ${conv(a, a("u"))} * 2 + ${a("u")}`], operators: ["amx_conv2d", "upsample_nearest2d"] }),
+  "enlarged, added to": () => enlarged(40, 50, [], {
+    runs: [[3, 50, 8, 10], [3, 50, 1, 1]].map((shape) => [random([3, 40, 4, 5]), random(shape)]),
+    lines: (a) => [`return ${conv(a, upsample(a("x")))} + ${a("r")}`], operators: ["amx_conv2d", "!upsample_nearest2d", "!add"],
+  }),
+  "enlarged, no batch": () => enlarged(40, 50, [], {
+    runs: [[random([40, 7, 9])]], lines: (a) => [`return ${conv(a, `${upsample(a("x.unsqueeze(0)"))}.squeeze(0)`)}`], operators: ["amx_conv2d"],
+  }),
+  "enlarged, stride 2": () => notFused((a) => conv(a, upsample(a("x")), { stride: 2 })),
+  "enlarged, 1 x 1": () => notFused((a) => conv(a, upsample(a("x")), { padding: 0 }), { ...layer(40, 50, [[3, 7, 9]], { kernel: 1 }) }),
+  "enlarged by 3": () => notFused((a) => conv(a, `torch.upsample_nearest2d(${a("x")}, None, [3.0, 3.0])`)),
+  "enlarged, used twice": () => notFused((a) => `${conv(a, a(upsample("x")))} * 2 + ${a(upsample("x"))}`, { ...layer(40, 40, [[3, 7, 9]]) }),
   "enlarged, its input changed before it is read": () => enlarged(40, 50, [[3, 7, 9]], {
-    lines: (a) => ["x = x * 1", `u = ${upsample("x")}`, "x.mul_(3)", `return ${conv(a, a("u"))} + torch.mean(${a("x")})`], operators: ["amx_conv2d"] }),
-  "a weight of which one use is enlarged": () => ({ ...layer(40, 50, [[3, 7, 9]]), lines: (a) => [`return ${conv(a, upsample(a("x")))}[:, :, :7, :9] + ${conv(a, a("x"))}`],
-    depth: 2 * 40 * 9, roundings: 1, operators: ["amx_conv2d", "upsample_nearest2d"] }),
+    lines: (a) => ["x = x * 1", `u = ${upsample("x")}`, "x.mul_(3)", `return ${conv(a, a("u"))} + torch.mean(${a("x")})`], operators: ["amx_conv2d"],
+  }),
+  "a weight of which one use is enlarged": () => notFused((a) => `${conv(a, upsample(a("x")))}[:, :, :7, :9] + ${conv(a, a("x"))}`, { depth: 2 * 40 * 9 }),
 
   "far from 0": () => ({ ...layer(40, 50, []), runs: [[random([3, 40, 7, 9], { mean: 1000 })]] }),
-  "tiny values": () => ({ ...layer(40, 50, []), runs: [1e-30, 1e-37, 1e-40].map((scale) => [random([3, 40, 7, 9], { scale })]), lines: (a) => [`return ${conv(a, a("x"), { bias: null })}`] }),
+  "tiny values": () => ({
+    ...layer(40, 50, []), runs: [1e-30, 1e-37, 1e-40].map((scale) => [random([3, 40, 7, 9], { scale })]),
+    lines: (a) => [`return ${conv(a, a("x"), { bias: null })}`],
+  }),
   "huge values": () => ({ ...layer(40, 50, []), runs: [[random([3, 40, 7, 9], { scale: 1e36 })]] }),
   // Then a smaller picture, which what the first has left behind must not reach.
   "not finite": () => ({ ...layer(40, 50, []), runs: [[spoilt([3, 40, 17, 19], [NaN, Infinity, -Infinity])], [random([3, 40, 7, 9])], [random([1, 40, 1, 1])]] }),

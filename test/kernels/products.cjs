@@ -150,7 +150,7 @@ async function run([way, pattern = ""]) {
   for (const [name, make] of Object.entries(CASES)) {
     if (!new RegExp(pattern).test(name)) continue;
     for (const dtype of ["float32", "bfloat16"]) {
-      const result = await runCase(name, make(), dtype, way === "amx").catch((error) => ({ name, dtype, faults: [error.message] }));
+      const result = await runCase(name, make(), dtype, way === "amx").catch((error) => ({ name, dtype, capability: runtimeInfo().cpuCapability, faults: [error.message] }));
       console.log(JSON.stringify(result));
     }
   }
