@@ -1,8 +1,9 @@
 import { execFile } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import t from "tap";
-import { runtimeInfo } from "../lib/index.js";
+import t, { type Test } from "tap";
+import { Generator, LDMPipeline, runtimeInfo, type Tensor } from "../lib/index.js";
 
 interface CaseResult {
   readonly name: string;
@@ -32,14 +33,22 @@ interface SearchResult {
   readonly stockWrong: number;
 }
 
+interface ProductResult {
+  readonly name: string;
+  readonly dtype: string;
+  readonly capability: string;
+  /** What went wrong: values, shapes, bits, or which operators ran. */
+  readonly faults: readonly string[];
+}
+
 async function runCases(environment: NodeJS.ProcessEnv): Promise<CaseResult[]> {
   return runScript<CaseResult>("cases.cjs", environment);
 }
 
-async function runScript<Result>(script: string, environment: NodeJS.ProcessEnv): Promise<Result[]> {
+async function runScript<Result>(script: string, environment: NodeJS.ProcessEnv, ...args: readonly string[]): Promise<Result[]> {
   const inherited = Object.entries(process.env).filter(([name]) => !/^(NODE_OPTIONS|TAP|_TAPJS|ATEN_CPU|ONEDNN_MAX)/.test(name));
   const env = { ...Object.fromEntries(inherited), ...environment };
-  const { stdout } = await promisify(execFile)(process.execPath, [join(__dirname, "kernels", script)], { env, timeout: 240_000 });
+  const { stdout } = await promisify(execFile)(process.execPath, [join(__dirname, "kernels", script), ...args], { env, timeout: 240_000 });
   return stdout.trim().split("\n").map((line) => JSON.parse(line) as Result);
 }
 
@@ -63,6 +72,31 @@ for (const set of availableSets()) {
       t.ok(error < TOLERANCE, `${name}: float32 ${error}`);
       t.ok(bfloat16 < 2 * stockBFloat16 + 1e-3, `${name}: bfloat16 ${bfloat16}, of stock operators ${stockBFloat16}`);
     }
+  });
+}
+
+/** Whether this CPU has AMX, and the addon kernels for it; not asked of the addon, which is what the tests are about. */
+function expectsAmx(): boolean {
+  const [processor, cache] = ["/proc/cpuinfo", join(__dirname, "..", "build", "CMakeCache.txt")].map((path) => (existsSync(path) ? readFileSync(path, "utf8") : ""));
+  return availableSets().includes("avx512") && /\bamx_bf16\b/.test(processor ?? "") && /^HAVE_AMX:INTERNAL=1$/m.test(cache ?? "");
+}
+
+async function checkProducts(t: Test, way: "amx" | "vectors", set: string, environment: NodeJS.ProcessEnv = {}): Promise<void> {
+  const results = await runScript<ProductResult>("products.cjs", { ...environmentOf(set), ...environment }, way);
+  t.ok(results.length >= 202, `${results.length} cases`);
+  for (const { name, dtype, capability, faults } of results) {
+    t.equal(capability.toLowerCase().replace("no avx", "default"), set);
+    t.strictSame(faults, [], `${name}, ${dtype}`);
+  }
+}
+
+t.test("convolutions and linear layers by AMX, with what is fused into them", { skip: !expectsAmx() && "no AMX here" }, async (t) => {
+  await checkProducts(t, "amx", "avx512");
+});
+
+for (const set of availableSets()) {
+  t.test(`convolutions with what is fused into them, with the kernels for ${set}`, async (t) => {
+    await checkProducts(t, "vectors", set, { LATENT_DIFFUSION_WITHOUT_PASSES: "amx" });
   });
 }
 
@@ -109,4 +143,30 @@ t.test("attention does not depend on the number of threads", async (t) => {
   t.equal(alone.length, ATTENTION.length);
   t.same(await bits("2"), alone);
   t.same(await bits("3"), alone);
+});
+
+/** A few steps from the noise of a seed, and the picture of `latents` or else of those. */
+async function runDemo(optimize: boolean, seed: number, latents?: Tensor): Promise<readonly [latents: Tensor, picture: Tensor]> {
+  const pipe = await LDMPipeline.fromPretrained(join(__dirname, "..", "models", "demo"), { optimize });
+  let made = await Generator.fromSeed(seed).randn([2, 3, 16, 16]).to(pipe.dtype);
+  pipe.scheduler.setTimesteps(5);
+  for (const timestep of pipe.scheduler.timesteps) {
+    const { sample } = await pipe.unet.forward(made, timestep);
+    made = pipe.scheduler.step(sample, timestep, made).prevSample;
+  }
+  // Where a code flips, a picture is another: what is compared is decoded from the same latents.
+  const { sample } = await pipe.vqvae.decode(latents ?? made);
+  pipe.dispose();
+  return [made, sample];
+}
+
+t.test("steps of the trained demo model stay within 1e-3 of stock operators'", async (t) => {
+  const [latents, picture] = await runDemo(false, 1);
+  const [ownLatents, ownPicture] = await runDemo(true, 1, latents);
+  for (const [name, own, stock] of [["latents", ownLatents, latents], ["picture", ownPicture, picture]] as const) {
+    const [values, expected] = [await own.data() as Float32Array, await stock.data() as Float32Array];
+    const largest = values.reduce((most, value, i) => Math.max(most, Math.abs(value - (expected[i] ?? NaN))), 0);
+    t.equal(values.length, expected.length, name);
+    t.ok(largest > 0 && largest < 1e-3, `${name} differ by at most ${largest}`);
+  }
 });
