@@ -63,7 +63,7 @@ class DefinedModule : public ModuleSource {
         throw CodedError("ERR_CHECKPOINT_INVALID",
                          "The shape of " + name + " is not the network's");
       }
-      return Place(weight, placement);
+      return PlaceParameter(weight, placement);
     };
     return Compile(spec_, "", std::make_shared<torch::jit::CompilationUnit>(), load);
   }

@@ -53,7 +53,7 @@ c10::IValue Executable::Run(const std::string& method, torch::jit::Stack argumen
 
 void SaveModule(ModuleSource& source, const std::vector<Weight>& weights, const std::string& path,
                 std::optional<c10::ScalarType> dtype) {
-  source.Instantiate(weights, Placement{c10::kCPU, dtype, /*channels_last=*/false}).save(path);
+  source.Instantiate(weights, Placement{c10::kCPU, dtype, /*optimize=*/false}).save(path);
 }
 
 }  // namespace latent_diffusion

@@ -83,7 +83,8 @@ class LoadedModule : public ModuleSource {
 
   static void Move(torch::jit::Module& module, const Placement& placement) {
     for (const auto& parameter : module.named_parameters(/*recurse=*/false)) {
-      module.setattr(parameter.name, Place(parameter.value.detach(), placement));
+      const auto place = parameter.value.requires_grad() ? PlaceParameter : Place;
+      module.setattr(parameter.name, place(parameter.value.detach(), placement));
     }
     for (const auto& buffer : module.named_buffers(/*recurse=*/false)) {
       module.setattr(buffer.name, Place(buffer.value, placement));

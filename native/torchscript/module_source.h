@@ -25,11 +25,12 @@ struct ParameterInfo {
   c10::ScalarType dtype;
 };
 
-// Where and in what a network computes. `channels_last` lays out convolutions' weights for it.
+// Where and in what a network computes. `optimize` lays out convolutions' weights as channels_last;
+// without it parameters are what they are in an eager module.
 struct Placement {
   c10::Device device;
   std::optional<c10::ScalarType> dtype;
-  bool channels_last;
+  bool optimize;
 };
 
 class ModuleSource {
@@ -62,5 +63,10 @@ class ModuleSource {
 
 // Moves, casts and lays out one weight; itself where nothing changes.
 at::Tensor Place(const at::Tensor& tensor, const Placement& placement);
+
+// Places a parameter, which in an eager module requires gradients. None is computed here, but
+// PyTorch chooses by it: a linear layer folds a strided batch into one matrix product instead of
+// one for each item, and few rows (pictures of 2 x 2 in attention) then round otherwise.
+at::Tensor PlaceParameter(const at::Tensor& tensor, const Placement& placement);
 
 }  // namespace latent_diffusion

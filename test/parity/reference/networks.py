@@ -101,10 +101,6 @@ def write_network(out, name, model, runs_of, golden):
     dtypes = ["float32"] + ([] if golden else network_cases.OTHER_DTYPES.get(name, []))
     for dtype in dtypes:
         typed = align(type(model).from_pretrained(folder / "model", torch_dtype=getattr(torch, dtype)).eval())
-        if dtype in ("float16", "float64"):
-            # torch.matmul of a strided batch folds it into one matrix if the weight requires a gradient, even where none is
-            # computed, and in these dtypes that is another sum. A network that runs only has weights without.
-            typed.requires_grad_(False)
         runs += runs_of(typed, recorder, getattr(torch, dtype))
     write_case(folder, {"class": type(model).__name__, "runs": runs}, recorder.tensors)
 
@@ -212,7 +208,7 @@ def run_torchscript(path):
 
 def main():
     if sys.argv[1:2] == ["--torchscript"]:
-        with torch.inference_mode():
+        with torch.no_grad():
             run_torchscript(sys.argv[2])
         return
     arguments = parse_arguments(__doc__)
