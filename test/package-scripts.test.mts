@@ -140,8 +140,8 @@ t.test("ratios are medians of pairs, not of two columns", (t) => {
   t.equal(median([3, 1, 2]), 2);
   t.equal(median([4, 1, 2, 3]), 2.5);
   // A machine that slows threefold in the third round: the pairs do not notice.
-  const taking = [{ name: "diffusers", rival: false }, { name: "default", rival: false }, { name: "late", rival: true }] as Parameters<typeof rowsOf>[2];
-  const rounds = [{ diffusers: 10, default: 5 }, { diffusers: 12, default: 6 }, { diffusers: 30, default: 15, late: 20 }];
+  const taking = [{ name: "diffusers", rival: false }, { name: "default", rival: false }, { name: "late", rival: true }] as unknown as Parameters<typeof rowsOf>[2];
+  const rounds: Record<string, number>[] = [{ diffusers: 10, default: 5 }, { diffusers: 12, default: 6 }, { diffusers: 30, default: 15, late: 20 }];
   t.match(rowsOf("step", "ms", taking, rounds), [
     { name: "diffusers", value: 12, ratio: 1, toOurs: 2, samples: 3 },
     { name: "default", value: 6, ratio: 0.5, toOurs: 1 },
