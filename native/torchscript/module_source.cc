@@ -20,7 +20,7 @@ at::Tensor Place(const at::Tensor& tensor, const Placement& placement) {
 }
 
 at::Tensor PlaceParameter(const at::Tensor& tensor, const Placement& placement) {
-  const at::Tensor placed = Place(tensor, placement);
+  at::Tensor placed = Place(tensor, placement);
   if (placement.optimize || !placed.is_floating_point()) return placed;
   // Views of tensors that were made in inference mode never require gradients: another tensor of
   // the same memory.
