@@ -28,6 +28,8 @@ constexpr int64_t kBandBytes = 1 << 20;
 constexpr int64_t kPanelBytes = 512 << 10;
 // Fewer positions would meet each weight too seldom.
 constexpr int64_t kLeastPositions = 256;
+// Rows of the planes that a thread fills at a time, where all threads fill the same planes.
+constexpr int64_t kRowsToFill = 4;
 // Each band reads two rows of its neighbours again.
 constexpr int64_t kLeastRows = 8;
 // So many bands a thread at least, where rows suffice: a thread on a busy core leaves some to
@@ -157,9 +159,14 @@ class Convolution {
   // Few pixels: the threads share the weights, which are what must come from memory.
   void RunTogether() const {
     const Band band = MakeBand(0, rows_);
-    at::parallel_for(0, InputRows(rows_), 4,
-                     [&](int64_t begin, int64_t end) { FillRows(band, begin, end); });
-    ShareWork(panels_ * g_.phases(), at::get_num_threads(), [&](const auto& take) {
+    const int64_t threads = at::get_num_threads();
+    const int64_t rows = InputRows(rows_);
+    const int64_t chunks = DivideUp(rows, kRowsToFill);
+    ShareWork(chunks, std::min(threads, chunks), [&](const auto& take) {
+      while (const auto chunk = take())
+        FillRows(band, *chunk * kRowsToFill, std::min(rows, (*chunk + 1) * kRowsToFill));
+    });
+    ShareWork(panels_ * g_.phases(), threads, [&](const auto& take) {
       const TileScope tiles(kernels_);
       while (const auto unit = take()) RunPanel(band, *unit);
     });

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "kernels/cpu_kernels.h"
+#include "kernels/shared_work.h"
 
 namespace latent_diffusion {
 namespace {
@@ -110,10 +111,11 @@ class Normalization {
   // work(chunk, its first element, its pixels).
   template <typename Work>
   void ForChunks(const Work& work) const {
-    at::parallel_for(0, batch_ * chunks_, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t chunk = begin; chunk < end; chunk++) {
-        const int64_t pixel = chunk % chunks_ * kChunk;
-        work(chunk, (chunk / chunks_ * pixels_ + pixel) * channels_,
+    const int64_t units = batch_ * chunks_;
+    ShareWork(units, std::min<int64_t>(at::get_num_threads(), units), [&](const auto& take) {
+      while (const auto chunk = take()) {
+        const int64_t pixel = *chunk % chunks_ * kChunk;
+        work(*chunk, (*chunk / chunks_ * pixels_ + pixel) * channels_,
              std::min(kChunk, pixels_ - pixel));
       }
     });

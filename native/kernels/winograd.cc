@@ -10,6 +10,7 @@
 
 #include "kernels/addends.h"
 #include "kernels/scratch.h"
+#include "kernels/shared_work.h"
 
 namespace latent_diffusion {
 namespace {
@@ -61,9 +62,9 @@ class Convolution {
     const int64_t blocks = DivideUp(tiles_, TilesInBlock());
     if (tiles_ < threads * kernels_.rows) return RunTogether(0, tiles_);
     const int64_t even = DivideUp(blocks, threads) * threads;
-    at::parallel_for(0, even, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t block = begin; block < end; block++)
-        RunBlock(tiles_ * block / even, tiles_ * (block + 1) / even);
+    ShareWork(even, threads, [&](const auto& take) {
+      while (const auto block = take())
+        RunBlock(tiles_ * *block / even, tiles_ * (*block + 1) / even);
     });
   }
 
@@ -94,8 +95,8 @@ class Convolution {
       for (int64_t tile = begin; tile < end; tile++)
         TransformIn(tile, block + (tile - first) * row_, count * row_);
     });
-    at::parallel_for(0, panels_, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t panel = begin; panel < end; panel++) RunPanel(panel, first, count, block);
+    ShareWork(panels_, at::get_num_threads(), [&](const auto& take) {
+      while (const auto panel = take()) RunPanel(*panel, first, count, block);
     });
   }
 
