@@ -1,5 +1,6 @@
 #include "torchscript/executable.h"
 
+#include <ATen/ops/full.h>
 #include <torch/csrc/jit/api/function_impl.h>
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/passes/freeze_module.h>
@@ -11,6 +12,20 @@
 #include "torchscript/passes/passes.h"
 
 namespace latent_diffusion {
+namespace {
+
+// A number in the host's memory, such as a timestep, is made anew on the device: to copy it there
+// would wait for all that the device has yet to do.
+void BringNumbers(torch::jit::Stack& arguments, const c10::Device& device) {
+  for (c10::IValue& argument : arguments) {
+    if (!argument.isTensor()) continue;
+    const at::Tensor& tensor = argument.toTensor();
+    if (!tensor.is_cpu() || tensor.numel() != 1) continue;
+    argument = at::full(tensor.sizes(), tensor.item(), tensor.options().device(device));
+  }
+}
+
+}  // namespace
 
 Executable::Executable(ModuleSource& source, const std::vector<Weight>& weights,
                        const DeriveOptions& options)
@@ -27,7 +42,10 @@ Executable::Executable(ModuleSource& source, const std::vector<Weight>& weights,
     const torch::jit::GraphOptimizerEnabledGuard inline_all(true);
     torch::jit::freeze_module_inplace(module_.get(), source.methods());
   }
-  if (!options.device.is_cpu()) return;
+  if (!options.device.is_cpu()) {
+    recorded_ = RecordedCalls::For(options.device);
+    return;
+  }
   Graphs graphs;
   for (const std::string& method : source.methods()) {
     auto& function = torch::jit::toGraphFunction(module_->get_method(method).function());
@@ -48,7 +66,11 @@ const c10::FunctionSchema& Executable::Schema(const std::string& method) const {
 }
 
 c10::IValue Executable::Run(const std::string& method, torch::jit::Stack arguments) const {
-  return module_->get_method(method)(std::move(arguments));
+  if (!device_.is_cpu()) BringNumbers(arguments, device_);
+  const auto call = [this, &method](torch::jit::Stack stack) {
+    return module_->get_method(method)(std::move(stack));
+  };
+  return recorded_ ? recorded_->Run(method, arguments, call) : call(std::move(arguments));
 }
 
 void SaveModule(ModuleSource& source, const std::vector<Weight>& weights, const std::string& path,

@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Test } from "tap";
 import type { FloatingDType } from "../../lib/device.js";
+import type { Device } from "../../lib/native.js";
 import { UNet2DModel } from "../../lib/models/unet-2d-model.js";
 import { VQModel } from "../../lib/models/vq-model.js";
 import type { Tensor } from "../../lib/tensor.js";
@@ -42,15 +43,19 @@ export function caseNames(root: string, prefix: string): string[] {
 }
 
 /** Load a case's model in one dtype. */
-export function loadModel(folder: string, className: NetworkCase["class"], options: { dtype: FloatingDType; optimize: boolean }): Promise<UNet2DModel | VQModel> {
+export function loadModel(
+  folder: string, className: NetworkCase["class"], options: { dtype: FloatingDType; optimize: boolean; device?: Device },
+): Promise<UNet2DModel | VQModel> {
   return className === "UNet2DModel" ? UNet2DModel.fromPretrained(join(folder, "model"), options) : VQModel.fromPretrained(join(folder, "model"), options);
 }
 
 /** Compare every run of a case. @param options `tolerance` 0: bit for bit */
-export async function compareCase(t: Test, folder: string, { tolerance, optimize }: { tolerance: number; optimize: boolean }): Promise<void> {
+export async function compareCase(
+  t: Test, folder: string, { tolerance, ...options }: { tolerance: number; optimize: boolean; device?: Device },
+): Promise<void> {
   const { case: reference, tensors } = readCase(folder);
   for (const dtype of new Set(reference.runs.map((run) => run.dtype))) {
-    const model = await loadModel(folder, reference.class, { dtype, optimize });
+    const model = await loadModel(folder, reference.class, { dtype, ...options });
     for (const run of reference.runs) {
       if (run.dtype !== dtype) continue;
       const output = await runModel(model, run, tensors);
@@ -62,15 +67,16 @@ export async function compareCase(t: Test, folder: string, { tolerance, optimize
 }
 
 async function runModel(model: UNet2DModel | VQModel, run: UNetRun | VQRun, tensors: ReadonlyMap<string, ReferenceTensor>): Promise<Tensor> {
-  const tensor = (name: string): Tensor => toTensor(pick(tensors, name));
+  const tensor = (name: string): Promise<Tensor> => toTensor(pick(tensors, name)).to(model.device);
   if (model instanceof UNet2DModel) {
     const { sample, timestep, classLabels } = run as UNetRun;
-    const options = classLabels === null ? {} : { classLabels: tensor(classLabels) };
-    return (await model.forward(tensor(sample), typeof timestep === "number" ? timestep : tensor(timestep), options)).sample;
+    const options = classLabels === null ? {} : { classLabels: await tensor(classLabels) };
+    return (await model.forward(await tensor(sample), typeof timestep === "number" ? timestep : await tensor(timestep), options)).sample;
   }
   const { method, input, options } = run as VQRun;
-  if (method === "encode") return (await model.encode(tensor(input))).latents;
-  return (method === "decode" ? await model.decode(tensor(input), options) : await model.forward(tensor(input))).sample;
+  const given = await tensor(input);
+  if (method === "encode") return (await model.encode(given)).latents;
+  return (method === "decode" ? await model.decode(given, options) : await model.forward(given)).sample;
 }
 
 function describeRun(run: UNetRun | VQRun, tensors: ReadonlyMap<string, ReferenceTensor>): string {
