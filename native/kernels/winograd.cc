@@ -1,5 +1,9 @@
 #include "kernels/winograd.h"
 
+#ifndef _WIN32
+#include <unistd.h>
+#endif
+
 #include <ATen/Parallel.h>
 #include <ATen/ops/add.h>
 #include <ATen/ops/empty.h>
@@ -17,11 +21,24 @@ namespace {
 
 constexpr int kMostPoints = 36;
 constexpr int kMostOutputs = 16;
+constexpr int64_t kLeastTiles = 48;
+constexpr int64_t kMostTiles = 96;
 
 thread_local Scratch block_scratch;
 thread_local Scratch product_scratch;
 
 int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Of a core. No result depends on it.
+int64_t SecondCacheBytes() {
+  constexpr int64_t kUsual = 1 << 20;
+#ifdef _SC_LEVEL2_CACHE_SIZE
+  static const int64_t bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+  // Virtual machines may not tell.
+  if (bytes > 0) return std::clamp<int64_t>(bytes, 256 << 10, 4 << 20);
+#endif
+  return kUsual;
+}
 
 // One call: the sizes, and where everything lies. NHWC; tiles are numbered along the batch, then
 // down, then across.
@@ -60,7 +77,7 @@ class Convolution {
     output_ = output;
     const int64_t threads = at::get_num_threads();
     const int64_t blocks = DivideUp(tiles_, TilesInBlock());
-    if (tiles_ < threads * kernels_.rows) return RunTogether(0, tiles_);
+    if (tiles_ < threads * kLeastTiles && panels_ >= threads) return RunTogether();
     const int64_t even = DivideUp(blocks, threads) * threads;
     ShareWork(even, threads, [&](const auto& take) {
       while (const auto block = take())
@@ -69,12 +86,21 @@ class Convolution {
   }
 
  private:
-  // The transformed tiles should stay in a core's second cache, while the weights, which pass by
-  // once a block, should be used for many tiles.
+  // Weights pass by once a block and should meet many tiles, while the transformed tiles should stay
+  // in a core's second cache.
   int64_t TilesInBlock() const {
-    constexpr int64_t kCacheBytes = 768 << 10;
-    const int64_t fit = kCacheBytes / static_cast<int64_t>(sizeof(float)) / (points_ * row_);
-    return std::clamp(fit / kernels_.rows * kernels_.rows, 2 * kernels_.rows, 4 * kernels_.rows);
+    const int64_t fit =
+        SecondCacheBytes() * 3 / 8 / static_cast<int64_t>(sizeof(float)) / (points_ * row_);
+    return std::clamp(fit, kLeastTiles, kMostTiles) / kernels_.rows * kernels_.rows;
+  }
+
+  // Transformed tiles pass by once for so many panels, whose products should stay in the second
+  // cache.
+  int64_t PanelsAtOnce(int64_t tiles) const {
+    return std::max<int64_t>(1, SecondCacheBytes() / 2 / ProductBytes(tiles));
+  }
+  int64_t ProductBytes(int64_t tiles) const {
+    return points_ * tiles * kernels_.panel * static_cast<int64_t>(sizeof(float));
   }
 
   // One thread does all of a block.
@@ -84,19 +110,23 @@ class Convolution {
     float* const block = block_scratch.Floats(static_cast<size_t>(points_ * count * row_));
     for (int64_t tile = first; tile < last; tile++)
       TransformIn(tile, block + (tile - first) * row_, count * row_);
-    for (int64_t panel = 0; panel < panels_; panel++) RunPanel(panel, first, count, block);
+    const int64_t at_once = PanelsAtOnce(count);
+    for (int64_t panel = 0; panel < panels_; panel += at_once)
+      RunPanels(panel, std::min(panel + at_once, panels_), first, count, block);
   }
 
   // Few tiles: the threads share the weights instead, which are what must come from memory.
-  void RunTogether(int64_t first, int64_t last) const {
-    const int64_t count = last - first;
-    float* const block = block_scratch.Floats(static_cast<size_t>(points_ * count * row_));
-    at::parallel_for(first, last, 1, [&](int64_t begin, int64_t end) {
+  void RunTogether() const {
+    float* const block = block_scratch.Floats(static_cast<size_t>(points_ * tiles_ * row_));
+    at::parallel_for(0, tiles_, 1, [&](int64_t begin, int64_t end) {
       for (int64_t tile = begin; tile < end; tile++)
-        TransformIn(tile, block + (tile - first) * row_, count * row_);
+        TransformIn(tile, block + tile * row_, tiles_ * row_);
     });
-    ShareWork(panels_, at::get_num_threads(), [&](const auto& take) {
-      while (const auto panel = take()) RunPanel(*panel, first, count, block);
+    const int64_t threads = at::get_num_threads();
+    const int64_t even = DivideUp(DivideUp(panels_, PanelsAtOnce(tiles_)), threads) * threads;
+    ShareWork(even, threads, [&](const auto& take) {
+      while (const auto unit = take())
+        RunPanels(panels_ * *unit / even, panels_ * (*unit + 1) / even, 0, tiles_, block);
     });
   }
 
@@ -116,16 +146,27 @@ class Convolution {
     kernels_.transform_input[tile_][type_]({pixels.data(), channels_, out, out_stride});
   }
 
-  void RunPanel(int64_t panel, int64_t first, int64_t count, const float* block) const {
+  // Panels [begin, end) of results for a block of tiles.
+  void RunPanels(int64_t begin, int64_t end, int64_t first, int64_t count,
+                 const float* block) const {
+    if (begin == end) return;
     const int64_t columns = kernels_.panel;
-    float* const products = product_scratch.Floats(static_cast<size_t>(points_ * count * columns));
-    const float* const weights = packed_ + panel * points_ * channels_ * columns;
+    const int64_t weights = channels_ * columns;
+    const int64_t size = points_ * count * columns;
+    float* const products = product_scratch.Floats(static_cast<size_t>((end - begin) * size));
     for (int64_t p = 0; p < points_; p++) {
-      kernels_.multiply(block + p * count * row_, row_, weights + p * channels_ * columns,
-                        channels_, products + p * count * columns, columns, count);
+      for (int64_t panel = begin; panel < end; panel++) {
+        float* const out = products + (panel - begin) * size + p * count * columns;
+        kernels_.multiply(block + p * count * row_, row_,
+                          packed_ + (panel * points_ + p) * weights, channels_, out, columns,
+                          count);
+      }
     }
-    for (int64_t i = 0; i < count; i++)
-      TransformOut(panel, first + i, products + i * columns, count * columns);
+    for (int64_t panel = begin; panel < end; panel++) {
+      const float* const in = products + (panel - begin) * size;
+      for (int64_t i = 0; i < count; i++)
+        TransformOut(panel, first + i, in + i * columns, count * columns);
+    }
   }
 
   void TransformOut(int64_t panel, int64_t tile, const float* in, int64_t in_stride) const {

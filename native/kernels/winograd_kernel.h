@@ -111,6 +111,10 @@ void TransformOutputTile(const TransformOutput& work) {
 // Rows of the register block: two vectors a row in all but a few of the registers.
 constexpr int kRows = LATENT_DIFFUSION_VECTOR_REGISTERS >= 32 ? 12 : 6;
 constexpr int kPanel = 2 * kLanes;
+// Rows of weights that are brought nearer before they are due: the processor's own prefetching ends
+// with each page.
+constexpr int64_t kAhead = 48;
+constexpr int64_t kLineFloats = 16;
 
 template <int kCount>
 void MultiplyRows(const float* a, int64_t lda, const float* b, int64_t depth, float* c,
@@ -118,6 +122,8 @@ void MultiplyRows(const float* a, int64_t lda, const float* b, int64_t depth, fl
   Vector left[kCount] = {};
   Vector right[kCount] = {};
   for (int64_t k = 0; k < depth; k++) {
+    for (int64_t i = 0; i < kPanel; i += kLineFloats)
+      __builtin_prefetch(b + (k + kAhead) * kPanel + i, 0, 2);
     const Vector b0 = Load(b + k * kPanel);
     const Vector b1 = Load(b + k * kPanel + kLanes);
 #pragma GCC unroll 12
