@@ -10,6 +10,7 @@
 #include <thread>
 #include <utility>
 
+#include "binding/intra_op_threads.h"
 #include "memory/caching_allocator.h"
 #include "torchscript/interpreter_settings.h"
 
@@ -32,6 +33,9 @@ Executors& AllExecutors() {
 
 std::atomic<bool> closing{false};
 std::atomic<int> wanted_threads{0};
+
+// The one whose thread this is.
+thread_local const Executor* current = nullptr;
 
 int DefaultThreads() {
   // Asked before any set_num_threads, this is OMP_NUM_THREADS or the number of cores.
@@ -70,12 +74,10 @@ void Executor::Enqueue(Job job) {
 }
 
 void Executor::Run() {
+  current = this;
   ConfigureInterpreterThread();
-  int threads = 0;
   while (true) {
-    Job job = Next();
-    if (const int wanted = Threads(); wanted != threads) SetOwnThreads(threads = wanted);
-    Execute(std::move(job));
+    Execute(Next());
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       busy_ = false;
@@ -108,6 +110,7 @@ void Executor::Execute(Job job) {
     try {
       const c10::InferenceMode inference;
       const c10::OptionalDeviceGuard guard(device_);
+      TakeThreads();
       job.work();
     } catch (...) {
       error = Describe(std::current_exception());
@@ -124,19 +127,20 @@ void Executor::Shutdown() {
   Executors& executors = AllExecutors();
   const std::lock_guard<std::mutex> lock(executors.mutex);
   for (const auto& [device, executor] : executors.by_device) {
+    // Whatever a job calls may end the process, as OpenMP does where it gets no thread: then this
+    // is the executor's own thread, whose job never ends.
+    if (executor == current) continue;
     std::unique_lock<std::mutex> executor_lock(executor->mutex_);
     executor->queue_.clear();
     executor->changed_.wait(executor_lock, [executor = executor] { return !executor->busy_; });
   }
 }
 
-void Executor::SetOwnThreads(int count) {
-  // A thread's first parallel operator takes over the number that any thread set last. That happens
-  // once in LibTorch and once in this addon, whose copy of the inline function is its own: both are
-  // made to happen now, so that neither overrides what follows.
-  at::get_num_threads();
-  at::internal::lazy_init_num_threads();
-  at::set_num_threads(count);
+void Executor::TakeThreads() {
+  const int wanted = Threads();
+  if (wanted == threads_) return;
+  StartOwnThreads(wanted);
+  threads_ = wanted;
 }
 
 void Executor::SetThreads(int count) {

@@ -41,13 +41,12 @@ class Executor {
   // Thread: any. Jobs run one after another, in this order.
   void Enqueue(Job job);
 
-  // Thread: any. Drops what is queued everywhere, and waits for what runs.
+  // Thread: any. Drops what is queued everywhere, and waits for what runs, but for the caller's own
+  // job.
   static void Shutdown();
 
-  // Gives the calling thread so many intra-op threads, for itself alone.
-  static void SetOwnThreads(int count);
-
-  // Thread: any. Intra-op threads of the CPU's executor, from its next job on.
+  // Thread: any. Intra-op threads of the executors, each from its next job on: that job fails where
+  // the system has not so many.
   static void SetThreads(int count);
   static int Threads();
 
@@ -56,12 +55,14 @@ class Executor {
   void Run();
   Job Next();
   void Execute(Job job);
+  void TakeThreads();
 
   const c10::Device device_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Job> queue_;
   bool busy_ = false;
+  int threads_ = 0;  // the executor's thread only
 };
 
 }  // namespace latent_diffusion

@@ -12,6 +12,7 @@
 #include "binding/export_function.h"
 #include "binding/exports.h"
 #include "binding/handle.h"
+#include "binding/intra_op_threads.h"
 #include "binding/values.h"
 #include "memory/caching_allocator.h"
 #include "torchscript/operator_profile.h"
@@ -22,7 +23,7 @@ void PrepareCallingThread() {
   thread_local const bool prepared = [] {
     // Fixes the executors' default first, which would be read as 1 afterwards.
     Executor::Threads();
-    Executor::SetOwnThreads(1);
+    SetOwnThreads(1);
     return true;
   }();
   static_cast<void>(prepared);

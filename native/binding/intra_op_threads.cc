@@ -1,0 +1,75 @@
+#include "binding/intra_op_threads.h"
+
+#include <ATen/Parallel.h>
+
+#include <cstdint>
+#include <future>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include "checkpoint/coded_error.h"
+
+namespace latent_diffusion {
+namespace {
+
+// Threads that stand still together, until this ends.
+class StandingThreads {
+ public:
+  StandingThreads() = default;
+  StandingThreads(const StandingThreads&) = delete;
+  StandingThreads& operator=(const StandingThreads&) = delete;
+  ~StandingThreads() {
+    gate_.set_value();
+    for (std::thread& thread : threads_) thread.join();
+  }
+
+  // Throws std::system_error where the system refuses one.
+  void Start(int count) {
+    threads_.reserve(static_cast<size_t>(count));
+    while (static_cast<int>(threads_.size()) < count)
+      threads_.emplace_back([open = open_] { open.wait(); });
+  }
+  size_t count() const { return threads_.size(); }
+
+ private:
+  std::promise<void> gate_;
+  std::shared_future<void> open_ = gate_.get_future().share();
+  std::vector<std::thread> threads_;
+};
+
+// OpenMP answers a refusal by exit(1): whether so many more can be had together is found out first.
+void TryThreads(int count) {
+  StandingThreads threads;
+  try {
+    threads.Start(count);
+  } catch (const std::system_error& error) {
+    throw CodedError("ERR_OUT_OF_MEMORY",
+                     "The system started only " + std::to_string(threads.count()) + " of " +
+                         std::to_string(count) + " more threads (" + error.code().message() +
+                         "); configure({ threads }) asks for fewer");
+  }
+}
+
+}  // namespace
+
+void SetOwnThreads(int count) {
+  // A thread's first parallel operator takes over the number that any thread set last. That happens
+  // once in LibTorch and once in this addon, whose copy of the inline function is its own: both are
+  // made to happen now, so that neither overrides what follows.
+  at::get_num_threads();
+  at::internal::lazy_init_num_threads();
+  at::set_num_threads(count);
+}
+
+void StartOwnThreads(int count) {
+  thread_local int started = 1;
+  if (count > started) TryThreads(count - started);
+  SetOwnThreads(count);
+  // At once, before others take what was free.
+  at::parallel_for(0, count, 1, [](int64_t, int64_t) {});
+  started = count;
+}
+
+}  // namespace latent_diffusion
