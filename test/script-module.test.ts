@@ -83,6 +83,19 @@ t.test("wrong calls are refused by name", async (t) => {
   await t.rejects(module.forward(Tensor.from([1, 2])), { code: "ERR_TORCH", message: /^mat1 and mat2|^size mismatch|^Expected an input of 3 channels/, cause: { message: /Traceback of TorchScript/ } });
 });
 
+t.test("a tensor that shows more than an array may hold is refused, not copied, and weighs what it holds", async (t) => {
+  const spec: ModuleSpec = { name: "Wide", source: "def forward(self, x, count: int):\n    return x.expand(count)", parameters: [], children: [] };
+  using module = await ScriptModule.define(spec, new Map());
+  const before = process.memoryUsage().external;
+  for (const count of [2 ** 32 + 1, 2 ** 45, 2 ** 53]) {
+    using wide = (await module.forward(Tensor.from(new Uint8Array(1)), count)) as Tensor;
+    await t.rejects(wide.data(), { code: "ERR_INVALID_ARGUMENT", message: new RegExp(`at most 4294967296 elements.*received ${count} elements`) });
+    t.throws(() => wide.dataSync(), { code: "ERR_INVALID_ARGUMENT" });
+  }
+  const heavier = process.memoryUsage().external - before;
+  t.ok(heavier < 2 ** 30, `V8 was told of ${heavier} bytes`);
+});
+
 t.test("source that does not compile is an error that shows where", async (t) => {
   const broken = { ...LINEAR, source: "def forward(self, x):\n    return self.nothing" };
   await t.rejects(ScriptModule.define(broken, new Map()), { code: "ERR_TORCHSCRIPT_INVALID", message: /nothing/ });

@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstring>
@@ -28,6 +29,9 @@ constexpr std::array<std::pair<const char*, c10::ScalarType>, 10> kDtypes = {{
   throw CodedError("ERR_INVALID_ARGUMENT", "Expected " + expected + " in a native call");
 }
 
+// What a typed array may hold in Node 20; later ones differ.
+constexpr int64_t kMostElements = int64_t{1} << 32;
+
 napi_typedarray_type ArrayType(c10::ScalarType dtype) {
   switch (dtype) {
     case c10::ScalarType::Float:
@@ -47,6 +51,29 @@ napi_typedarray_type ArrayType(c10::ScalarType dtype) {
     default:
       throw CodedError("ERR_INTERNAL", "JavaScript has no typed array for " + DtypeName(dtype));
   }
+}
+
+// By JavaScript's own constructor, which throws where there is no memory: Node-API's function would
+// end the process.
+Napi::ArrayBuffer NewArrayBuffer(Napi::Env env, size_t bytes) {
+  Napi::Value buffer;
+  try {
+    const auto constructor = env.Global().Get("ArrayBuffer").As<Napi::Function>();
+    buffer = constructor.New({Napi::Number::New(env, static_cast<double>(bytes))});
+  } catch (const Napi::Error&) {
+    throw CodedError("ERR_OUT_OF_MEMORY", "JavaScript has no memory for an array of " +
+                                              std::to_string(bytes) + " bytes");
+  }
+  if (!buffer.IsArrayBuffer() || buffer.As<Napi::ArrayBuffer>().ByteLength() != bytes)
+    throw CodedError("ERR_INTERNAL", "The global ArrayBuffer is not JavaScript's own");
+  return buffer.As<Napi::ArrayBuffer>();
+}
+
+// Of an expanded tensor what it holds, not what it shows.
+int64_t BytesHeld(const at::Tensor& tensor) {
+  const size_t shown = tensor.nbytes();
+  return static_cast<int64_t>(tensor.has_storage() ? std::min(shown, tensor.storage().nbytes())
+                                                   : shown);
 }
 
 }  // namespace
@@ -139,6 +166,12 @@ at::Tensor TensorFromArray(const Napi::Value& value, const std::vector<int64_t>&
 }
 
 at::Tensor ForArray(const at::Tensor& tensor) {
+  if (tensor.numel() > kMostElements) {
+    throw CodedError("ERR_INVALID_ARGUMENT", "Expected a tensor of at most " +
+                                                 std::to_string(kMostElements) +
+                                                 " elements for a typed array but received " +
+                                                 std::to_string(tensor.numel()) + " elements");
+  }
   at::Tensor host = tensor.to(c10::kCPU);
   if (host.scalar_type() == c10::ScalarType::Half ||
       host.scalar_type() == c10::ScalarType::BFloat16) {
@@ -150,7 +183,7 @@ at::Tensor ForArray(const at::Tensor& tensor) {
 }
 
 Napi::Value ArrayFromTensor(Napi::Env env, const at::Tensor& tensor) {
-  auto buffer = Napi::ArrayBuffer::New(env, tensor.nbytes());
+  auto buffer = NewArrayBuffer(env, tensor.nbytes());
   if (tensor.nbytes() > 0) std::memcpy(buffer.Data(), tensor.const_data_ptr(), tensor.nbytes());
   napi_value array = nullptr;
   const napi_status status = napi_create_typedarray(
@@ -160,8 +193,7 @@ Napi::Value ArrayFromTensor(Napi::Env env, const at::Tensor& tensor) {
 }
 
 Napi::Value FromTensor(Napi::Env env, const at::Tensor& tensor) {
-  const auto bytes = static_cast<int64_t>(tensor.nbytes());
-  return MakeHandle(env, std::make_shared<at::Tensor>(tensor), bytes);
+  return MakeHandle(env, std::make_shared<at::Tensor>(tensor), BytesHeld(tensor));
 }
 
 at::Tensor ToTensor(const Napi::Value& value) { return *FromHandle<at::Tensor>(value); }

@@ -51,8 +51,10 @@ Napi::Value FromShape(Napi::Env env, const std::vector<int64_t>& shape);
 at::Tensor TensorFromArray(const Napi::Value& array, const std::vector<int64_t>& shape,
                            c10::ScalarType dtype);
 
-// Prepares a tensor for a typed array: on the CPU, contiguous, of a dtype that JavaScript has.
+// Prepares a tensor for a typed array: on the CPU, contiguous, of a dtype that JavaScript has. What
+// no array may hold is refused before anything is copied. Thread: any.
 at::Tensor ForArray(const at::Tensor& tensor);
+// Throws ERR_OUT_OF_MEMORY if JavaScript has no memory for the copy.
 Napi::Value ArrayFromTensor(Napi::Env env, const at::Tensor& tensor);
 
 Napi::Value FromTensor(Napi::Env env, const at::Tensor& tensor);

@@ -54,3 +54,8 @@ t.test("threads that cannot be had", { skip: process.platform !== "linux" && "li
     t.match(ending, { code: 1, signal: null, output: /libgomp/ });
   });
 });
+
+t.test("data() without memory for the copy", { skip: process.platform !== "linux" && "limits itself by prlimit" }, async (t) => {
+  const ending = await runProgram("no-memory.cjs");
+  t.match(ending, { code: 0, signal: null, output: "ERR_OUT_OF_MEMORY\n1,1,1\nERR_OUT_OF_MEMORY\n1,1,1\n" });
+});
