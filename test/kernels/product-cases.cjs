@@ -169,7 +169,6 @@ const CASES = {
 
   "add": () => addend(sum, SAME),
   "add, the other way round": () => addend((a) => `${a("r")} + y`, SAME),
-  "add_": () => addend((a) => `y.add_(${a("r")})`, SAME),
   "add to each image's channels": () => addend(sum, [[[3, 40, 7, 9], [3, 50, 1, 1]], [[1, 40, 7, 9], [1, 50, 1, 1]]]),
   "add to all images' channels": () => addend(sum, [[[3, 40, 7, 9], [1, 50, 1, 1]]]),
   "add to each image's channels, no bias": () => addend(sum, [[[3, 40, 7, 9], [3, 50, 1, 1]]], {
@@ -205,6 +204,7 @@ const CASES = {
     [[3, 40, 7, 9], [9]], [[3, 40, 7, 9], []], [[3, 40, 7, 9], [2, 1, 1, 1, 1]],
   ], { operators: ["amx_conv2d", "add"] }),
   "add, no batch": () => addend(sum, [[[40, 7, 9], [50, 7, 9]], [[40, 7, 9], [50, 1, 1]], [[40, 7, 9], [3, 50, 1, 1]]], { operators: ["amx_conv2d", "add"] }),
+  "add in place": () => addend((a) => `y.add_(${a("r")})`, SAME, { operators: ["amx_conv2d", "add_"] }),
   "add to another's": () => addend((a) => `(${a("r")} * 1).add_(y)`, SAME, { operators: ["amx_conv2d", "add_"] }),
   "add to a result that is used again": () => addend((a) => `torch.cat([y + ${a("r")}, y], 1)`, SAME, { operators: ["amx_conv2d", "add"] }),
   "add what was changed in between": () => ({

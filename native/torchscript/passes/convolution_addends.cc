@@ -22,17 +22,16 @@ bool IsFree(const Node& node) {
          node.output()->uses().size() == 1;
 }
 
+// Not in place: that keeps the dtype of what is added to, and never enlarges it, which is known
+// only when it runs.
 bool AddsTensors(const Node& node) {
-  if (node.kind() != c10::aten::add && node.kind() != c10::aten::add_) return false;
-  if (node.inputs().size() != 3) return false;
+  if (node.kind() != c10::aten::add || node.inputs().size() != 3) return false;
   if (node.input(1)->type()->kind() != c10::TypeKind::TensorType) return false;
   return ConstantInt(node.input(2)) == 1;
 }
 
 void Fuse(AliasDb& aliases, Node* add) {
-  // What is added in place must not be somebody else's.
-  const size_t operands = add->kind() == c10::aten::add_ ? 1 : 2;
-  for (size_t i = 0; i < operands; i++) {
+  for (size_t i = 0; i < 2; i++) {
     Node* const convolution = add->input(i)->node();
     if (!IsFree(*convolution) || convolution->owningBlock() != add->owningBlock()) continue;
     if (!aliases.moveBeforeTopologicallyValid(convolution, add)) continue;

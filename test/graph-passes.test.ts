@@ -1,0 +1,64 @@
+import t from "tap";
+import { Generator, op, type Tensor } from "../lib/index.js";
+import type { DType } from "../lib/native.js";
+import { ScriptModule } from "../lib/script-module.js";
+
+/**
+ * What optimised networks do as stock ones: dtypes, shapes and refusals, where a pass could have taken too much. How exactly
+ * they compute is the matter of kernels.test.ts.
+ */
+interface Case {
+  /** The lines of `forward`, which takes `x` and, with a second input, `r`. */
+  readonly lines: readonly string[];
+  readonly parameters?: Readonly<Record<string, readonly number[]>>;
+  readonly inputs: readonly Tensor[];
+  readonly dtype?: DType;
+}
+
+const generator = Generator.fromSeed(0);
+const random = (...shape: readonly number[]): Tensor => generator.randn(shape);
+const narrow = (tensor: Tensor): Tensor => op("to.dtype", tensor, "bfloat16");
+
+const CONV = "torch.conv2d(x, self.w, self.b, [1, 1], [1, 1], [1, 1], 1)";
+const WEIGHTS = { w: [40, 40, 3, 3], b: [40] };
+const picture = random(1, 40, 8, 8);
+
+async function outcome({ lines, parameters = {}, inputs, dtype = "float32" }: Case, optimize: boolean, weights: ReadonlyMap<string, Tensor>): Promise<string | Tensor> {
+  const source = [`def forward(self, x${inputs.length > 1 ? ", r" : ""}):`, ...lines.map((line) => `    ${line}`)].join("\n");
+  using module = await ScriptModule.define({ name: "Net", source, parameters: Object.entries(parameters), children: [] }, weights, { dtype, optimize });
+  // A network may write into what it is given.
+  const copies = inputs.map((input) => op("add.Scalar", input, 0));
+  try {
+    return await module.forward(...copies) as Tensor;
+  } catch (error) {
+    return (error as { code: string }).code;
+  }
+}
+
+async function values(tensor: Tensor): Promise<number[]> {
+  return Array.from(await (await tensor.to("float64")).data(), Number);
+}
+
+function checkCases(name: string, cases: Readonly<Record<string, Case>>): void {
+  t.test(name, async (t) => {
+    for (const [name, work] of Object.entries(cases)) {
+      const weights = new Map(Object.entries(work.parameters ?? {}).map(([key, shape]) => [key, op("div.Scalar", random(...shape), 20)]));
+      const [stock, own] = [await outcome(work, false, weights), await outcome(work, true, weights)];
+      if (typeof stock === "string" || typeof own === "string") {
+        t.equal(own, stock, name);
+        continue;
+      }
+      t.strictSame([own.dtype, own.shape], [stock.dtype, stock.shape], name);
+      const expected = await values(stock);
+      const worst = (await values(own)).reduce((most, value, i) => Math.max(most, Math.abs(value - (expected[i] ?? NaN))), 0);
+      t.ok(worst < (stock.dtype === "bfloat16" ? 0.1 : 1e-3), `${name} differs by ${worst}`);
+    }
+  });
+}
+
+checkCases("what is added in place keeps the result's dtype and shape", {
+  "of the same dtype": { lines: [`y = ${CONV}`, "y += r", "return y"], parameters: WEIGHTS, inputs: [picture, random(1, 40, 8, 8)] },
+  "float32 to bfloat16": { lines: [`y = ${CONV}`, "y += r", "return y"], parameters: WEIGHTS, inputs: [narrow(picture), random(1, 40, 8, 8)], dtype: "bfloat16" },
+  "float32 to bfloat16, then a layer": { lines: [`x = ${CONV}`, "x += r", `return ${CONV}`], parameters: WEIGHTS, inputs: [narrow(picture), random(1, 40, 1, 1)], dtype: "bfloat16" },
+  "what would enlarge it": { lines: [`y = ${CONV}`, "y += r", "return y"], parameters: WEIGHTS, inputs: [picture, random(2, 40, 8, 8)] },
+});
