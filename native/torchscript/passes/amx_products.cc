@@ -2,7 +2,6 @@
 #include <torch/csrc/jit/ir/ir.h>
 
 #include <algorithm>
-#include <unordered_map>
 
 #include "kernels/amx_convolution.h"
 #include "kernels/amx_kernels.h"
@@ -15,11 +14,6 @@ namespace {
 
 using torch::jit::Node;
 using torch::jit::Value;
-
-struct Use {
-  std::shared_ptr<torch::jit::Graph> graph;
-  Node* node;
-};
 
 // Empty if AMX has no kernel for it.
 std::optional<int64_t> SuitableStride(const ConvolutionNode& node, const at::Tensor& weight) {
@@ -61,36 +55,15 @@ Node* FindUpsampling(Node& node) {
 
 // Whether each use is a 3 x 3 convolution of an enlarged picture, which will read the picture later
 // than what enlarged it did: so nothing may write into it.
-bool AreUpsampling(const std::vector<Use>& uses, const at::Tensor& weight) {
-  if (weight.dim() != 4 || weight.size(2) != 3) return false;
-  return std::all_of(uses.begin(), uses.end(), [&](const Use& use) {
+bool AreUpsampling(const Layer& layer) {
+  if (layer.weight.dim() != 4 || layer.weight.size(2) != 3) return false;
+  return std::all_of(layer.uses.begin(), layer.uses.end(), [&](const Layer::Use& use) {
     const auto convolution = ReadConvolution(*use.node);
-    if (!convolution || SuitableStride(*convolution, weight) != 1) return false;
+    if (!convolution || SuitableStride(*convolution, layer.weight) != 1) return false;
     Node* const upsampling = FindUpsampling(*use.node);
     return upsampling != nullptr &&
            !torch::jit::AliasDb(use.graph).hasWriters(upsampling->input(0));
   });
-}
-
-struct Layer {
-  at::Tensor weight;
-  std::vector<Use> uses;
-};
-
-// By weight: the methods of a module may share it.
-std::unordered_map<const c10::TensorImpl*, Layer> FindLayers(const Graphs& graphs,
-                                                             c10::ScalarType dtype) {
-  std::unordered_map<const c10::TensorImpl*, Layer> layers;
-  for (const auto& graph : graphs) {
-    VisitNodes(graph->block(), [&](Node* node) {
-      const auto weight = FindWeight(*node, dtype);
-      if (!weight) return;
-      Layer& layer = layers[weight->unsafeGetTensorImpl()];
-      layer.weight = *weight;
-      layer.uses.push_back({graph, node});
-    });
-  }
-  return layers;
 }
 
 // Has the convolution read what is not enlarged yet.
@@ -100,7 +73,7 @@ void DropUpsampling(Node* node) {
   upsampling->destroy();
 }
 
-void Replace(const Use& use, const at::Tensor& weight, const at::Tensor& packed) {
+void Replace(const Layer::Use& use, const at::Tensor& weight, const at::Tensor& packed) {
   static const c10::Symbol conv2d = c10::Symbol::fromQualString("latent_diffusion::amx_conv2d");
   static const c10::Symbol linear = c10::Symbol::fromQualString("latent_diffusion::amx_linear");
   Node* const node = use.node;
@@ -132,17 +105,15 @@ void Replace(const Use& use, const at::Tensor& weight, const at::Tensor& packed)
 
 void UseAmx(const Graphs& graphs, c10::ScalarType dtype) {
   if (FindAmxKernels() == nullptr || (dtype != at::kFloat && dtype != at::kBFloat16)) return;
-  auto layers = FindLayers(graphs, dtype);
-  // One after the other, each plain weight gone before the next is packed.
-  while (!layers.empty()) {
-    const Layer layer = std::move(layers.extract(layers.begin()).mapped());
-    const bool upsampling = AreUpsampling(layer.uses, layer.weight);
+  const auto find = [dtype](const Node& node) { return FindWeight(node, dtype); };
+  ReplaceWeights(graphs, find, [](const Layer& layer) {
+    const bool upsampling = AreUpsampling(layer);
     const at::Tensor packed = upsampling ? PackAmxUpsampling(layer.weight) : PackAmx(layer.weight);
-    for (const Use& use : layer.uses) {
+    for (const Layer::Use& use : layer.uses) {
       if (upsampling) DropUpsampling(use.node);
       Replace(use, layer.weight, packed);
     }
-  }
+  });
 }
 
 }  // namespace latent_diffusion

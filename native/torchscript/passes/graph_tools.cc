@@ -2,6 +2,9 @@
 
 #include <torch/csrc/jit/ir/constants.h>
 
+#include <unordered_map>
+#include <utility>
+
 namespace latent_diffusion {
 namespace {
 
@@ -65,6 +68,26 @@ std::optional<at::Tensor> ConstantTensor(const Value* value) {
 void DropUnusedConstant(Value* value) {
   Node* const node = value->node();
   if (node->kind() == c10::prim::Constant && !node->hasUses()) node->destroy();
+}
+
+void ReplaceWeights(const Graphs& graphs,
+                    const std::function<std::optional<at::Tensor>(const Node&)>& find,
+                    const std::function<void(const Layer&)>& replace) {
+  std::vector<Layer> layers;
+  std::unordered_map<const c10::TensorImpl*, size_t> indices;
+  for (const auto& graph : graphs) {
+    VisitNodes(graph->block(), [&](Node* node) {
+      const auto weight = find(*node);
+      if (!weight) return;
+      const auto known = indices.try_emplace(weight->unsafeGetTensorImpl(), layers.size()).first;
+      if (known->second == layers.size()) layers.push_back({*weight, {}});
+      layers[known->second].uses.push_back({graph, node});
+    });
+  }
+  for (Layer& each : layers) {
+    const Layer layer = std::exchange(each, {});
+    replace(layer);
+  }
 }
 
 }  // namespace latent_diffusion

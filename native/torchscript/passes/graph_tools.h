@@ -4,8 +4,11 @@
 #include <torch/csrc/jit/ir/ir.h>
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <vector>
+
+#include "torchscript/passes/passes.h"
 
 namespace latent_diffusion {
 
@@ -24,5 +27,21 @@ std::optional<at::Tensor> ConstantTensor(const torch::jit::Value* value);
 
 // Destroys the constant if nothing uses it, and with it, perhaps, the last reference to a weight.
 void DropUnusedConstant(torch::jit::Value* value);
+
+// A weight, and the nodes that read it: the methods of a module may share it.
+struct Layer {
+  struct Use {
+    std::shared_ptr<torch::jit::Graph> graph;
+    torch::jit::Node* node;
+  };
+  at::Tensor weight;
+  std::vector<Use> uses;
+};
+
+// Calls `replace` for each weight that `find` gives for a node, one after the other in the order of
+// the graphs: so each plain weight that it drops is gone before the next is packed.
+void ReplaceWeights(const Graphs& graphs,
+                    const std::function<std::optional<at::Tensor>(const torch::jit::Node&)>& find,
+                    const std::function<void(const Layer&)>& replace);
 
 }  // namespace latent_diffusion

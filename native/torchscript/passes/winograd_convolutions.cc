@@ -21,17 +21,6 @@ using torch::jit::Value;
 // as large.
 constexpr SpatialSize kExpectedInput{64, 64};
 
-struct Use {
-  std::shared_ptr<torch::jit::Graph> graph;
-  Node* node;
-  int64_t pixels;
-};
-
-struct Layer {
-  at::Tensor weight;
-  std::vector<Use> uses;
-};
-
 // Which tile, if any, for a layer. Transformed weights are 4 (4 x 4) or 16 / 9 (2 x 2) times as
 // large, which many pixels pay for and few do not; with fewer than about a vector of channels the
 // transforms cost more than they save.
@@ -49,10 +38,11 @@ bool IsSuitable(const ConvolutionNode& node, const at::Tensor& weight, c10::Scal
          weight.size(2) == 3 && weight.size(3) == 3;
 }
 
-// By weight: the methods of a module may share it.
-std::unordered_map<const c10::TensorImpl*, Layer> FindLayers(const Graphs& graphs,
-                                                             c10::ScalarType dtype) {
-  std::unordered_map<const c10::TensorImpl*, Layer> layers;
+// The layers that the kernel has an algorithm for, each with the pixels that it is expected to see.
+using Pixels = std::unordered_map<const Node*, int64_t>;
+
+Pixels FindConvolutions(const Graphs& graphs, c10::ScalarType dtype) {
+  Pixels pixels;
   for (const auto& graph : graphs) {
     const SpatialSizes sizes = EstimateSpatialSizes(*graph, kExpectedInput);
     VisitNodes(graph->block(), [&](Node* node) {
@@ -60,16 +50,14 @@ std::unordered_map<const c10::TensorImpl*, Layer> FindLayers(const Graphs& graph
       if (!convolution) return;
       const auto weight = ConstantTensor(convolution->weight);
       const auto size = sizes.find(convolution->input);
-      if (!weight || size == sizes.end() || !IsSuitable(*convolution, *weight, dtype)) return;
-      Layer& layer = layers[weight->unsafeGetTensorImpl()];
-      layer.weight = *weight;
-      layer.uses.push_back({graph, node, size->second.height * size->second.width});
+      if (weight && size != sizes.end() && IsSuitable(*convolution, *weight, dtype))
+        pixels[node] = size->second.height * size->second.width;
     });
   }
-  return layers;
+  return pixels;
 }
 
-void Replace(const Use& use, const at::Tensor& packed, int64_t out_channels) {
+void Replace(const Layer::Use& use, const at::Tensor& packed, int64_t out_channels) {
   static const c10::Symbol winograd =
       c10::Symbol::fromQualString("latent_diffusion::winograd_conv2d");
   Node* const node = use.node;
@@ -93,19 +81,19 @@ void UseWinograd(const Graphs& graphs, c10::ScalarType dtype) {
   // In bfloat16 the kernel computes in float32, which beats all but a CPU that multiplies matrices
   // of bfloat16.
   if (dtype != at::kFloat && (dtype != at::kBFloat16 || at::cpu::init_amx())) return;
-  auto layers = FindLayers(graphs, dtype);
-  // One after the other, each plain weight gone before the next is packed.
-  while (!layers.empty()) {
-    const Layer layer = std::move(layers.extract(layers.begin()).mapped());
+  const Pixels pixels = FindConvolutions(graphs, dtype);
+  const auto find = [&pixels](const Node& node) {
+    return pixels.contains(&node) ? ConstantTensor(node.namedInput("weight")) : std::nullopt;
+  };
+  ReplaceWeights(graphs, find, [&pixels](const Layer& layer) {
+    int64_t most = 0;
+    for (const Layer::Use& use : layer.uses) most = std::max(most, pixels.at(use.node));
     const int64_t out_channels = layer.weight.size(0);
-    const auto largest =
-        std::max_element(layer.uses.begin(), layer.uses.end(),
-                         [](const Use& a, const Use& b) { return a.pixels < b.pixels; });
-    const auto tile = ChooseTile(layer.weight.size(1), out_channels, largest->pixels);
-    if (!tile) continue;
+    const auto tile = ChooseTile(layer.weight.size(1), out_channels, most);
+    if (!tile) return;
     const at::Tensor packed = PackWinograd(layer.weight, *tile);
-    for (const Use& use : layer.uses) Replace(use, packed, out_channels);
-  }
+    for (const Layer::Use& use : layer.uses) Replace(use, packed, out_channels);
+  });
 }
 
 }  // namespace latent_diffusion
