@@ -62,3 +62,20 @@ checkCases("what is added in place keeps the result's dtype and shape", {
   "float32 to bfloat16, then a layer": { lines: [`x = ${CONV}`, "x += r", `return ${CONV}`], parameters: WEIGHTS, inputs: [narrow(picture), random(1, 40, 1, 1)], dtype: "bfloat16" },
   "what would enlarge it": { lines: [`y = ${CONV}`, "y += r", "return y"], parameters: WEIGHTS, inputs: [picture, random(2, 40, 8, 8)] },
 });
+
+
+
+checkCases("layouts change nothing that a network sees", {
+  "a view of a convolution's result": { lines: [`y = ${CONV}`, "return y.view(y.size(0), -1)"], parameters: WEIGHTS, inputs: [picture] },
+  "a view of it after a sum in place": { lines: [`y = ${CONV}`, "y += r", "return y.view(y.size(0), -1)"], parameters: WEIGHTS, inputs: [picture, random(1, 40, 8, 8)] },
+  "a view like another tensor": { lines: [`return ${CONV}.view_as(r)`], parameters: WEIGHTS, inputs: [picture, random(1, 2560)] },
+  "a view of a small convolution's result": { lines: ["y = torch.conv2d(x, self.w, None, [1, 1], [0, 0], [1, 1], 1)", "return y.view(-1)"], parameters: { w: [5, 3, 2, 2] }, inputs: [random(2, 3, 9, 7)] },
+  "a view of a parameter": { lines: ["return x + self.p.view(1, -1)"], parameters: { p: [1, 8, 4, 4] }, inputs: [random(1, 128)] },
+  "a view of attention": { lines: ["return torch.scaled_dot_product_attention(x, x, x).view(-1, 8)"], inputs: [random(2, 3, 4, 32)] },
+  "a view that is written into": { lines: [`y = ${CONV}`, "y.view(-1).mul_(2)", "return y"], parameters: WEIGHTS, inputs: [picture] },
+  "a view whose base is written into": { lines: [`y = ${CONV}`, "z = y.view(1, -1)", "y.mul_(2)", "return z"], parameters: WEIGHTS, inputs: [picture] },
+  "a view in a loop, written in the next round": { lines: ["z = x.view(-1)", "for i in range(3):", `    x = ${CONV}`, "    z = x.view(-1)", "    x.mul_(2)", "return z"], parameters: WEIGHTS, inputs: [picture] },
+  "strided by numbers": { lines: [`y = ${CONV}`, "return y.as_strided([40], [64])"], parameters: WEIGHTS, inputs: [picture] },
+  "strides that are read": { lines: [`y = ${CONV}`, "return y * y.stride(1)"], parameters: WEIGHTS, inputs: [picture] },
+  "complex numbers side by side": { lines: [`y = ${CONV}`, "return torch.view_as_real(torch.view_as_complex(y))"], parameters: WEIGHTS, inputs: [random(1, 40, 8, 2)] },
+});

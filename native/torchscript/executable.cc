@@ -42,10 +42,6 @@ Executable::Executable(ModuleSource& source, const std::vector<Weight>& weights,
     const torch::jit::GraphOptimizerEnabledGuard inline_all(true);
     torch::jit::freeze_module_inplace(module_.get(), source.methods());
   }
-  if (!options.device.is_cpu()) {
-    recorded_ = RecordedCalls::For(options.device);
-    return;
-  }
   Graphs graphs;
   for (const std::string& method : source.methods()) {
     auto& function = torch::jit::toGraphFunction(module_->get_method(method).function());
@@ -53,8 +49,9 @@ Executable::Executable(ModuleSource& source, const std::vector<Weight>& weights,
     function.clear_optimized_graphs();
     graphs.push_back(function.graph());
   }
-  OptimizeForCpu(graphs, options.dtype.value_or(c10::ScalarType::Float));
+  Optimize(graphs, options.dtype.value_or(c10::ScalarType::Float), options.device);
   bytes_ = ConstantBytes(graphs);
+  if (!options.device.is_cpu()) recorded_ = RecordedCalls::For(options.device);
 }
 
 Executable::~Executable() = default;

@@ -2,21 +2,13 @@
 
 #include <ATen/ops/empty.h>
 #include <c10/core/InferenceMode.h>
-#include <c10/core/MemoryFormat.h>
 
 namespace latent_diffusion {
 
 at::Tensor Place(const at::Tensor& tensor, const Placement& placement) {
-  const bool floating = tensor.is_floating_point();
-  const c10::ScalarType dtype =
-      floating ? placement.dtype.value_or(tensor.scalar_type()) : tensor.scalar_type();
-  at::Tensor placed = tensor.to(placement.device, dtype);
-  // A convolution whose weight is channels_last computes and returns channels_last, so the whole
-  // network follows.
-  if (placement.optimize && floating && placed.dim() == 4) {
-    placed = placed.contiguous(c10::MemoryFormat::ChannelsLast);
-  }
-  return placed;
+  const c10::ScalarType own = tensor.scalar_type();
+  return tensor.to(placement.device,
+                   tensor.is_floating_point() ? placement.dtype.value_or(own) : own);
 }
 
 at::Tensor PlaceParameter(const at::Tensor& tensor, const Placement& placement) {

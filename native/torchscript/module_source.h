@@ -25,8 +25,8 @@ struct ParameterInfo {
   c10::ScalarType dtype;
 };
 
-// Where and in what a network computes. `optimize` lays out convolutions' weights as channels_last;
-// without it parameters are what they are in an eager module.
+// Where and in what a network computes. Without `optimize` parameters are what they are in an eager
+// module.
 struct Placement {
   c10::Device device;
   std::optional<c10::ScalarType> dtype;
@@ -61,7 +61,7 @@ class ModuleSource {
   std::optional<c10::ScalarType> baked_dtype_;
 };
 
-// Moves, casts and lays out one weight; itself where nothing changes.
+// Moves and casts one weight; itself where nothing changes.
 at::Tensor Place(const at::Tensor& tensor, const Placement& placement);
 
 // Places a parameter, which in an eager module requires gradients. None is computed here, but

@@ -16,6 +16,8 @@ namespace {
 struct Pass {
   const char* name;
   void (*run)(const Graphs&, c10::ScalarType);
+  // The others are for our own kernels.
+  bool for_all_devices = false;
 };
 
 constexpr Pass kPasses[] = {
@@ -27,6 +29,7 @@ constexpr Pass kPasses[] = {
     {"addends", FuseAddends},
     {"nearest-codes", SearchNearestCodes},
     {"attention", ReplaceAttention},
+    {"layouts", LayOutWeights, /*for_all_devices=*/true},
 };
 
 // LATENT_DIFFUSION_WITHOUT_PASSES="winograd,...": for tests and measurements.
@@ -41,10 +44,11 @@ bool IsSwitchedOff(const std::string& name) {
 
 }  // namespace
 
-void OptimizeForCpu(const Graphs& graphs, c10::ScalarType dtype) {
-  if (!RegisterOperators()) return;
+void Optimize(const Graphs& graphs, c10::ScalarType dtype, const c10::Device& device) {
+  if (!FreeFromLayout(graphs)) return;
+  const bool own_kernels = device.is_cpu() && RegisterOperators();
   for (const Pass& pass : kPasses) {
-    if (!IsSwitchedOff(pass.name)) pass.run(graphs, dtype);
+    if ((own_kernels || pass.for_all_devices) && !IsSwitchedOff(pass.name)) pass.run(graphs, dtype);
   }
 }
 

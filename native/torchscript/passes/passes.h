@@ -1,7 +1,8 @@
-// The rewrites that make a frozen module fast on the CPU; passes.cc lists them. Each leaves results
-// equal but for rounding. Thread: the executor that derives the module.
+// The rewrites that make a frozen module fast; passes.cc lists them. Each leaves results equal but
+// for rounding. Thread: the executor that derives the module.
 #pragma once
 
+#include <c10/core/Device.h>
 #include <c10/core/ScalarType.h>
 
 #include <memory>
@@ -17,10 +18,19 @@ namespace latent_diffusion {
 // dropped by all.
 using Graphs = std::vector<std::shared_ptr<torch::jit::Graph>>;
 
-void OptimizeForCpu(const Graphs& graphs, c10::ScalarType dtype);
+// Where a graph sees how values lie in memory, all are left as they are.
+void Optimize(const Graphs& graphs, c10::ScalarType dtype, const c10::Device& device);
 
 // Bytes of the tensors that graphs hold as constants, each counted once.
 int64_t ConstantBytes(const Graphs& graphs);
+
+// layouts.cc: what follows may lay results out as it likes once views may copy. Returns whether no
+// graph sees the difference any more.
+bool FreeFromLayout(const Graphs& graphs);
+
+// layouts.cc: the weights of convolutions as channels_last, so that LibTorch computes and returns
+// channels_last and the whole network follows.
+void LayOutWeights(const Graphs& graphs, c10::ScalarType dtype);
 
 // amx_products.cc: convolutions and linear layers in tiles of bfloat16, where the CPU has them.
 void UseAmx(const Graphs& graphs, c10::ScalarType dtype);
