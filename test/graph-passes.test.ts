@@ -79,3 +79,11 @@ checkCases("layouts change nothing that a network sees", {
   "strides that are read": { lines: [`y = ${CONV}`, "return y * y.stride(1)"], parameters: WEIGHTS, inputs: [picture] },
   "complex numbers side by side": { lines: [`y = ${CONV}`, "return torch.view_as_real(torch.view_as_complex(y))"], parameters: WEIGHTS, inputs: [random(1, 40, 8, 2)] },
 });
+
+t.test("attention over more keys than memory could pack is out of memory, and nothing worse", async (t) => {
+  const source = "def forward(self, q, count: int):\n    k = q.expand(1, 1, count * 1024, q.size(3))\n    return torch.scaled_dot_product_attention(q, k, k)";
+  using module = await ScriptModule.define({ name: "Net", source, parameters: [], children: [] }, new Map());
+  for (const count of [2 ** 40, 2 ** 45, 2 ** 47]) {
+    await t.rejects(module.forward(random(1, 1, 1, 32), count), { code: "ERR_OUT_OF_MEMORY" }, String(count));
+  }
+});

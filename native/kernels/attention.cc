@@ -80,7 +80,8 @@ class Calculation {
         packed_floats_(kernels.packed_floats(size_, key_block_)) {}
 
   void Run() const {
-    const int64_t together = std::max<int64_t>(1, kPackedFloats / (blocks_ * packed_floats_));
+    const int64_t together =
+        std::max<int64_t>(1, kPackedFloats / FloatCount({blocks_, packed_floats_}));
     for (int64_t head = 0; head < heads_; head += together)
       RunHeads(head, std::min(together, heads_ - head));
   }
@@ -93,8 +94,10 @@ class Calculation {
 
   void RunHeads(int64_t first, int64_t count) const {
     float* const packed =
-        packed_scratch.Floats(static_cast<size_t>(count * blocks_ * packed_floats_));
-    const bool few = count * queries_ * keys_ * size_ < kFewProducts;
+        packed_scratch.Floats(static_cast<size_t>(FloatCount({count, blocks_, packed_floats_})));
+    // Memory bounds all but this product.
+    const bool few = static_cast<double>(count * queries_ * size_) * static_cast<double>(keys_) <
+                     static_cast<double>(kFewProducts);
     const int64_t packs = count * blocks_;
     at::parallel_for(0, packs, few ? packs : 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; i++)

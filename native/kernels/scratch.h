@@ -3,10 +3,25 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <limits>
 #include <memory>
 #include <new>
 
 namespace latent_diffusion {
+
+// The product of sizes, none below 0. Throws std::bad_alloc where so many floats are beyond all
+// memory: an expanded tensor shows more than there is.
+inline int64_t FloatCount(std::initializer_list<int64_t> sizes) {
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max() / int64_t{sizeof(float)};
+  int64_t product = 1;
+  for (const int64_t size : sizes) {
+    if (size > 0 && product > kMost / size) throw std::bad_alloc();
+    product *= size;
+  }
+  return product;
+}
 
 class Scratch {
  public:
@@ -14,7 +29,9 @@ class Scratch {
   // call.
   float* Floats(size_t count) {
     if (count > capacity_) {
+      if (count > std::numeric_limits<size_t>::max() / sizeof(float)) throw std::bad_alloc();
       memory_.reset();
+      capacity_ = 0;
       memory_.reset(static_cast<float*>(::operator new(count * sizeof(float), kAlignment)));
       capacity_ = count;
     }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <ATen/Parallel.h>
+#include <c10/util/Exception.h>
 
 #include <atomic>
 #include <cstdint>
@@ -15,8 +16,9 @@ namespace latent_diffusion {
 
 class SharedWork {
  public:
-  // Fewer than 2^32 units.
+  // Fewer than 2^32 units, or it throws.
   SharedWork(int64_t units, int64_t threads) : parts_(static_cast<size_t>(threads)) {
+    TORCH_CHECK(units >> 32 == 0, "Expected fewer than 2^32 units of work, but received ", units);
     for (int64_t i = 0; i < threads; i++)
       parts_[i].range = Pack(units * i / threads, units * (i + 1) / threads);
   }
