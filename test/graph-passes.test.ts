@@ -1,5 +1,5 @@
 import t from "tap";
-import { Generator, op, type Tensor } from "../lib/index.js";
+import { Generator, op, Tensor } from "../lib/index.js";
 import type { DType } from "../lib/native.js";
 import { ScriptModule } from "../lib/script-module.js";
 
@@ -78,6 +78,21 @@ checkCases("layouts change nothing that a network sees", {
   "strided by numbers": { lines: [`y = ${CONV}`, "return y.as_strided([40], [64])"], parameters: WEIGHTS, inputs: [picture] },
   "strides that are read": { lines: [`y = ${CONV}`, "return y * y.stride(1)"], parameters: WEIGHTS, inputs: [picture] },
   "complex numbers side by side": { lines: [`y = ${CONV}`, "return torch.view_as_real(torch.view_as_complex(y))"], parameters: WEIGHTS, inputs: [random(1, 40, 8, 2)] },
+});
+
+checkCases("what a kernel has no rules for follows LibTorch's", {
+  "a linear layer's bias of one number": { lines: ["return torch.linear(x, self.w, self.b)"], parameters: { w: [40, 40], b: [] }, inputs: [random(3, 40)] },
+  "a linear layer's bias of a row": { lines: ["return torch.linear(x, self.w, self.b)"], parameters: { w: [40, 40], b: [1, 40] }, inputs: [random(3, 40)] },
+  "a linear layer's bias of several rows": { lines: ["return torch.linear(x, self.w, self.b)"], parameters: { w: [40, 40], b: [3, 40] }, inputs: [random(3, 40)] },
+  "a linear layer's bias that is given": { lines: ["return torch.linear(x, self.w, r)"], parameters: { w: [40, 40] }, inputs: [random(3, 40), random(40)] },
+  "a convolution's bias of a row": { lines: [`return ${CONV}`], parameters: { ...WEIGHTS, b: [1, 40] }, inputs: [picture] },
+  "a norm of no groups": { lines: ["x = torch.group_norm(x, 0, None, None, 1e-5, True)", `return ${CONV}`], parameters: WEIGHTS, inputs: [picture] },
+  "a norm of fewer": { lines: ["x = torch.group_norm(x, -8, None, None, 1e-5, True)", `return ${CONV}`], parameters: WEIGHTS, inputs: [picture] },
+  "a norm of as many groups as there are pictures": { lines: ["x = torch.group_norm(x, x.size(0), None, None, 1e-5, True)", `return ${CONV}`], parameters: WEIGHTS, inputs: [picture] },
+  "no pictures and a number": { lines: [`return ${CONV} + r`], parameters: WEIGHTS, inputs: [random(0, 40, 8, 8), random(1)] },
+  "no pictures and one": { lines: [`return ${CONV} + r`], parameters: WEIGHTS, inputs: [random(0, 40, 8, 8), op("to.dtype", random(1, 40, 8, 8), "float64")] },
+  "no pictures and what fits none": { lines: [`return ${CONV} + r`], parameters: WEIGHTS, inputs: [random(0, 40, 8, 8), random(7, 1, 1, 3)] },
+  "codes for integers": { lines: ["return torch.argmin(torch.cdist(x, r), 1)"], inputs: [Tensor.from(new Int32Array(6), [2, 3]), random(7, 3)] },
 });
 
 t.test("attention over more keys than memory could pack is out of memory, and nothing worse", async (t) => {

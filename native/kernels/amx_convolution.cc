@@ -342,7 +342,7 @@ at::Tensor AmxConvolution(const at::Tensor& input, const at::Tensor& packed,
   const int64_t width = DivideUp(x.size(3) * scale, stride);
   at::Tensor output = at::empty({x.size(0), out_channels, height, width},
                                 x.options().memory_format(c10::MemoryFormat::ChannelsLast));
-  if (output.numel() == 0) return output;
+  if (output.numel() == 0) return residual ? at::add(output, *residual) : output;
   Convolution convolution({x.size(0), x.size(1), x.size(2), x.size(3), out_channels, height, width,
                            packed.size(2), stride, scale},
                           x, packed);

@@ -88,6 +88,9 @@ void SearchBlock(const CpuKernels& kernels, CodeSearch work, int64_t panels) {
 }  // namespace
 
 at::Tensor NearestCodes(const at::Tensor& z, const at::Tensor& codes) {
+  // Integers are LibTorch's to refuse.
+  if (!z.is_floating_point() || !codes.is_floating_point())
+    return at::argmin(at::cdist(z, codes), 1);
   const at::Tensor rows = ToFloats(z);
   const at::Tensor book = ToFloats(codes);
   if (!Suits(rows, book)) return at::argmin(at::cdist(rows, book), 1);

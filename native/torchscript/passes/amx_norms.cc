@@ -14,14 +14,18 @@ using torch::jit::Value;
 // are group_norm's, but for the input, in the same order.
 constexpr size_t kInput = 0;
 constexpr size_t kNorm = 7;
+// Of group_norm's inputs, how many groups.
+constexpr size_t kGroups = 1;
 
-// The norm that only this convolution reads.
+// The norm that only this convolution reads. To a convolution 0 groups are no norm; LibTorch
+// refuses them.
 Node* FindNorm(Node& convolution) {
   static const c10::Symbol group_norm = c10::Symbol::fromQualString("latent_diffusion::group_norm");
   const Value* const input = convolution.input(kInput);
   Node* const norm = convolution.input(kInput)->node();
   const bool fits = norm->kind() == group_norm && input->uses().size() == 1 &&
-                    norm->owningBlock() == convolution.owningBlock();
+                    norm->owningBlock() == convolution.owningBlock() &&
+                    ConstantInt(norm->input(kGroups)).value_or(0) > 0;
   return fits ? norm : nullptr;
 }
 

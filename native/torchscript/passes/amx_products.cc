@@ -28,6 +28,13 @@ std::optional<int64_t> SuitableStride(const ConvolutionNode& node, const at::Ten
   return suits ? std::optional(stride) : std::nullopt;
 }
 
+// LibTorch adds what has another shape by its own rules.
+bool IsBias(const Value* bias, int64_t out_channels) {
+  if (bias->mustBeNone()) return true;
+  const auto constant = ConstantTensor(bias);
+  return constant && constant->sizes() == c10::IntArrayRef{out_channels};
+}
+
 // The weight of a convolution or linear layer that AMX has a kernel for.
 std::optional<at::Tensor> FindWeight(const Node& node, c10::ScalarType dtype) {
   std::optional<at::Tensor> weight;
@@ -36,7 +43,8 @@ std::optional<at::Tensor> FindWeight(const Node& node, c10::ScalarType dtype) {
     if (!weight || !SuitableStride(*convolution, *weight)) return std::nullopt;
   } else if (node.kind() == c10::aten::linear) {
     weight = ConstantTensor(node.namedInput("weight"));
-    if (!weight || weight->dim() != 2) return std::nullopt;
+    if (!weight || weight->dim() != 2 || !IsBias(node.namedInput("bias"), weight->size(0)))
+      return std::nullopt;
   }
   if (!weight || weight->scalar_type() != dtype || weight->numel() == 0) return std::nullopt;
   return weight;
