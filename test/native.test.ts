@@ -33,3 +33,13 @@ t.test("every export answers nonsense with a coded error and never with a crash"
     }
   }
 });
+
+t.test("a path with a NUL names no file, rather than the one before it", async (t) => {
+  const path = join(t.testdir({ "net.pt": "something" }), "net.pt\0.safetensors");
+  const handle = await native().moduleDefine({ name: "Net", source: "def forward(self, x):\n    return x", parameters: [], children: [] });
+  const calls = [
+    () => native().checkpointOpen(path), () => native().checkpointWrite(path, new Uint8Array(1), [], null),
+    () => native().moduleLoad(path), () => native().moduleSave(handle, [], path, null),
+  ];
+  for (const call of calls) t.throws(call, { code: "ERR_INVALID_ARGUMENT", message: /NUL/ });
+});

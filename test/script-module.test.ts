@@ -5,6 +5,8 @@ import { inspect } from "node:util";
 import t, { type Test } from "tap";
 import { Generator, ScriptModule, Tensor } from "../lib/index.js";
 import { type ModuleSpec, native } from "../lib/native.js";
+import { writeSafetensors } from "../lib/pretrained/safetensors.js";
+import { readTensors } from "./support/tensors.js";
 
 const FROZEN = join(__dirname, "fixtures", "torchscript", "frozen-bfloat16.pt");
 
@@ -81,6 +83,23 @@ t.test("wrong calls are refused by name", async (t) => {
   await t.rejects(module.forward(X, 1, 2), { code: "ERR_INVALID_ARGUMENT", message: /takes 2 arguments/ });
   await t.rejects(module.forward(3), { code: "ERR_INVALID_ARGUMENT" });
   await t.rejects(module.forward(Tensor.from([1, 2])), { code: "ERR_TORCH", message: /^mat1 and mat2|^size mismatch|^Expected an input of 3 channels/, cause: { message: /Traceback of TorchScript/ } });
+});
+
+t.test("tensors that LibTorch negates as it reads them, or has as zeros nowhere, are read as what they are", async (t) => {
+  const source = [
+    "def negative(self, x):", "    return torch.imag(torch.conj(torch.view_as_complex(x)))",
+    "def zeros(self, x):", "    return torch._efficientzerotensor([2, 3])",
+  ].join("\n");
+  using module = await ScriptModule.define({ name: "Net", source, parameters: [], children: [] }, new Map());
+  const x = Tensor.from([1, 2, 3, 4], [2, 2]);
+  const path = join(t.testdir({}), "weights.safetensors");
+  for (const [method, expected] of [["negative", [-2, -4]], ["zeros", [0, 0, 0, 0, 0, 0]]] as const) {
+    const tensor = (await module.call(method, [x])) as Tensor;
+    t.strictSame(await tensor.data(), new Float32Array(expected), method);
+    t.strictSame(tensor.dataSync(), new Float32Array(expected), method);
+    await writeSafetensors(path, new Map([["w", tensor]]));
+    t.strictSame(readTensors(path).get("w")?.values(), expected, `${method}, written`);
+  }
 });
 
 t.test("a tensor that shows more than an array may hold is refused, not copied, and weighs what it holds", async (t) => {

@@ -40,7 +40,7 @@ namespace {
 Napi::Value CheckpointOpen(const Napi::CallbackInfo& info) {
   return RunAsync(
       info.Env(), c10::kCPU,
-      [path = ToString(info[0])] { return std::make_shared<RandomAccessFile>(path); },
+      [path = ToPath(info[0])] { return std::make_shared<RandomAccessFile>(path); },
       [](Napi::Env env, const std::shared_ptr<RandomAccessFile>& file) {
         auto result = Napi::Object::New(env);
         result.Set("size", Napi::Number::New(env, static_cast<double>(file->size())));
@@ -72,7 +72,7 @@ Napi::Value CheckpointWrite(const Napi::CallbackInfo& info) {
     throw CodedError("ERR_INVALID_ARGUMENT", "Expected a Uint8Array for the header");
   }
   const auto header = info[1].As<Napi::Uint8Array>();
-  const auto work = [path = ToString(info[0]),
+  const auto work = [path = ToPath(info[0]),
                      bytes =
                          std::vector<uint8_t>(header.Data(), header.Data() + header.ByteLength()),
                      weights = ToWeights(info[2]), dtype = ToOptionalDtype(info[3])] {

@@ -71,7 +71,7 @@ Napi::Value ModuleDefine(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value ModuleLoad(const Napi::CallbackInfo& info) {
-  const auto work = [path = ToString(info[0])] { return ModuleSource::Load(path); };
+  const auto work = [path = ToPath(info[0])] { return ModuleSource::Load(path); };
   return RunAsync(info.Env(), c10::kCPU, work, FromSource);
 }
 
@@ -118,7 +118,7 @@ Napi::Value ModuleDerive(const Napi::CallbackInfo& info) {
 
 Napi::Value ModuleSave(const Napi::CallbackInfo& info) {
   const auto work = [source = FromHandle<ModuleSource>(info[0]),
-                     weights = ToOptionalWeights(info[1]), path = ToString(info[2]),
+                     weights = ToOptionalWeights(info[1]), path = ToPath(info[2]),
                      dtype = ToOptionalDtype(info[3])] {
     SaveModule(*source, weights, path, dtype);
     return true;

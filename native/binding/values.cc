@@ -9,6 +9,8 @@
 #include <cstring>
 #include <utility>
 
+#include "checkpoint/host_tensor.h"
+
 namespace latent_diffusion {
 namespace {
 
@@ -113,6 +115,12 @@ std::string ToString(const Napi::Value& value) {
   return value.As<Napi::String>();
 }
 
+std::string ToPath(const Napi::Value& value) {
+  std::string path = ToString(value);
+  if (path.find('\0') != std::string::npos) ThrowUnexpected("a path without a NUL");
+  return path;
+}
+
 bool ToBool(const Napi::Value& value) {
   if (!value.IsBoolean()) ThrowUnexpected("a boolean");
   return value.As<Napi::Boolean>();
@@ -172,14 +180,14 @@ at::Tensor ForArray(const at::Tensor& tensor) {
                                                  " elements for a typed array but received " +
                                                  std::to_string(tensor.numel()) + " elements");
   }
-  at::Tensor host = tensor.to(c10::kCPU);
+  at::Tensor host = ToHost(tensor);
   if (host.scalar_type() == c10::ScalarType::Half ||
       host.scalar_type() == c10::ScalarType::BFloat16) {
     host = host.to(c10::ScalarType::Float);
   } else if (host.scalar_type() == c10::ScalarType::Bool) {
     host = host.to(c10::ScalarType::Byte);
   }
-  return host.contiguous();
+  return host;
 }
 
 Napi::Value ArrayFromTensor(Napi::Env env, const at::Tensor& tensor) {

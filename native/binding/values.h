@@ -42,6 +42,8 @@ c10::Device ParseDevice(const std::string& name);
 c10::Device ToDevice(const Napi::Value& value);
 
 std::string ToString(const Napi::Value& value);
+// The system would end a name at a NUL and open another file.
+std::string ToPath(const Napi::Value& value);
 bool ToBool(const Napi::Value& value);
 int64_t ToInt64(const Napi::Value& value);
 std::vector<int64_t> ToShape(const Napi::Value& value);

@@ -7,6 +7,7 @@
 #include <system_error>
 
 #include "checkpoint/coded_error.h"
+#include "checkpoint/host_tensor.h"
 
 #ifdef _WIN32
 #include <io.h>
@@ -53,9 +54,8 @@ void WriteCheckpoint(const std::string& path, const std::vector<uint8_t>& header
   };
   write(header.data(), header.size());
   for (const Weight& weight : weights) {
-    at::Tensor tensor = LoadWeight(weight).to(c10::kCPU);
+    at::Tensor tensor = ToHost(LoadWeight(weight));
     if (dtype && tensor.is_floating_point()) tensor = tensor.to(*dtype);
-    tensor = tensor.contiguous();
     write(tensor.const_data_ptr(), tensor.nbytes());
   }
   if (!Synchronize(file.get())) ThrowSystem(path);
