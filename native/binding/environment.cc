@@ -46,12 +46,11 @@ void Environment::Expect(Napi::Env env) {
   if (pending_++ == 0 && function_ != nullptr) napi_ref_threadsafe_function(env, function_);
 }
 
-void Environment::Deliver(Answer answer) {
-  auto owned = std::make_unique<Answer>(std::move(answer));
+void Environment::Deliver(std::unique_ptr<Answer> answer) {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (function_ == nullptr) return;
-  if (napi_call_threadsafe_function(function_, owned.get(), napi_tsfn_nonblocking) == napi_ok) {
-    owned.release();  // NOLINT(bugprone-unused-return-value): CallJavaScript owns it now
+  if (napi_call_threadsafe_function(function_, answer.get(), napi_tsfn_nonblocking) == napi_ok) {
+    answer.release();  // NOLINT(bugprone-unused-return-value): CallJavaScript owns it now
   }
 }
 
@@ -61,7 +60,7 @@ void Environment::CallJavaScript(napi_env env, napi_value, void* context, void* 
   if (env == nullptr || self->closed()) return;
   if (--self->pending_ == 0) napi_unref_threadsafe_function(env, self->function_);
   try {
-    (*answer)(env);
+    answer->settle(env, answer->error);
   } catch (...) {
     // Only an environment that is being terminated refuses to settle a promise; nobody is left to
     // tell.

@@ -7,13 +7,22 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
+
+#include "binding/errors.h"
 
 namespace latent_diffusion {
 
+// How a job ended, for JavaScript. Made before the job is queued, so that telling it needs no
+// memory.
+struct Answer {
+  // Runs on the JavaScript thread.
+  std::function<void(Napi::Env, const std::optional<ErrorInfo>&)> settle;
+  std::optional<ErrorInfo> error;
+};
+
 class Environment : public std::enable_shared_from_this<Environment> {
  public:
-  using Answer = std::function<void(Napi::Env)>;
-
   // Thread: JavaScript. Made when the addon is loaded into the environment, closed by its cleanup
   // hook.
   static void Create(Napi::Env env);
@@ -22,8 +31,8 @@ class Environment : public std::enable_shared_from_this<Environment> {
   // Thread: JavaScript. Keeps the event loop alive until the answer was delivered.
   void Expect(Napi::Env env);
 
-  // Thread: any. Runs `answer` on the JavaScript thread, or drops it if the environment is gone.
-  void Deliver(Answer answer);
+  // Thread: any. Settles `answer` on the JavaScript thread, or drops it if the environment is gone.
+  void Deliver(std::unique_ptr<Answer> answer);
 
   // Thread: any. Whether the environment is closing: its queued jobs are dropped.
   bool closed() const { return closed_.load(std::memory_order_acquire); }

@@ -102,10 +102,9 @@ Job Executor::Next() {
 }
 
 void Executor::Execute(Job job) {
-  std::optional<ErrorInfo> error;
   if (closing || job.environment->closed()) return;
   if (job.cancel && *job.cancel) {
-    error = ErrorInfo{"ERR_ABORTED", "The operation was aborted"};
+    job.answer->error = ErrorInfo{"ERR_ABORTED", "The operation was aborted"};
   } else {
     try {
       const c10::InferenceMode inference;
@@ -113,13 +112,12 @@ void Executor::Execute(Job job) {
       TakeThreads();
       job.work();
     } catch (...) {
-      error = Describe(std::current_exception());
+      job.answer->error = Describe(std::current_exception());
     }
   }
-  // What the work held is freed here and not on the event loop.
+  // Before the answer: whoever gets it may dispose of what the work used, and count on its memory.
   job.work = nullptr;
-  job.environment->Deliver([answer = std::move(job.answer),
-                            error = std::move(error)](Napi::Env env) { answer(env, error); });
+  job.environment->Deliver(std::move(job.answer));
 }
 
 void Executor::Shutdown() {

@@ -9,7 +9,6 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <optional>
 
 #include "binding/environment.h"
 #include "binding/errors.h"
@@ -24,13 +23,12 @@ struct HandleName<CancelFlag> {
   static constexpr const char* value = "flag";
 };
 
-// What the queue holds. `work` runs on the executor and may throw; `answer` runs on the JavaScript
-// thread.
+// What the queue holds. `work` runs on the executor and may throw.
 struct Job {
   std::shared_ptr<Environment> environment;
   std::shared_ptr<CancelFlag> cancel;
   std::function<void()> work;
-  std::function<void(Napi::Env, const std::optional<ErrorInfo>&)> answer;
+  std::unique_ptr<Answer> answer;
 };
 
 class Executor {

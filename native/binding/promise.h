@@ -25,8 +25,9 @@ Napi::Value RunAsync(Napi::Env env, const c10::Device& device, Work work, Conver
   job.environment = Environment::Of(env);
   job.cancel = std::move(cancel);
   job.work = [work = std::move(work), result] { result->emplace(work()); };
-  job.answer = [deferred, result, convert](Napi::Env answer_env,
-                                           const std::optional<ErrorInfo>& error) {
+  job.answer = std::make_unique<Answer>();
+  job.answer->settle = [deferred, result, convert](Napi::Env answer_env,
+                                                   const std::optional<ErrorInfo>& error) {
     if (error) return deferred.Reject(ToJavaScript(answer_env, *error).Value());
     try {
       deferred.Resolve(convert(answer_env, std::move(**result)));
@@ -36,9 +37,10 @@ Napi::Value RunAsync(Napi::Env env, const c10::Device& device, Work work, Conver
       deferred.Reject(ToJavaScript(answer_env, Describe(std::current_exception())).Value());
     }
   };
-  Executor& executor = Executor::For(device);
-  job.environment->Expect(env);
-  executor.Enqueue(std::move(job));
+  const auto environment = job.environment;
+  Executor::For(device).Enqueue(std::move(job));
+  // Queued for sure, and answered on this thread only, later.
+  environment->Expect(env);
   return deferred.Promise();
 }
 
