@@ -3,6 +3,8 @@
 #include <ATen/core/Generator.h>
 #include <ATen/core/Tensor.h>
 
+#include <mutex>
+
 #include "binding/export_function.h"
 #include "binding/exports.h"
 #include "binding/values.h"
@@ -30,13 +32,21 @@ Napi::Value GeneratorCreate(const Napi::CallbackInfo& info) {
 Napi::Value GeneratorInfo(const Napi::CallbackInfo& info) {
   const auto generator = FromHandle<at::Generator>(info[0]);
   auto result = Napi::Object::New(info.Env());
+  const std::lock_guard<std::mutex> lock(generator->mutex());
   result.Set("device", generator->device().str());
   result.Set("seed", Napi::BigInt::New(info.Env(), generator->current_seed()));
   return result;
 }
 
 Napi::Value GeneratorGetState(const Napi::CallbackInfo& info) {
-  return ArrayFromTensor(info.Env(), FromHandle<at::Generator>(info[0])->get_state());
+  const auto generator = FromHandle<at::Generator>(info[0]);
+  at::Tensor state;
+  {
+    // An executor may draw from it meanwhile.
+    const std::lock_guard<std::mutex> lock(generator->mutex());
+    state = generator->get_state();
+  }
+  return ArrayFromTensor(info.Env(), state);
 }
 
 Napi::Value GeneratorSetState(const Napi::CallbackInfo& info) {
@@ -46,6 +56,7 @@ Napi::Value GeneratorSetState(const Napi::CallbackInfo& info) {
   const auto length = static_cast<int64_t>(info[1].As<Napi::TypedArray>().ElementLength());
   const at::Tensor state = TensorFromArray(info[1], {length}, c10::ScalarType::Byte);
   try {
+    const std::lock_guard<std::mutex> lock(generator->mutex());
     generator->set_state(state);
   } catch (const c10::Error& error) {
     throw CodedError("ERR_INVALID_ARGUMENT", std::string("Not a state of a generator on ") +
