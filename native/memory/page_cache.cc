@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstdint>
 #include <iterator>
+#include <new>
+#include <utility>
 
 namespace latent_diffusion {
 namespace {
@@ -36,7 +38,12 @@ void* PageCache::Take(size_t bytes) {
     }
     block = static_cast<char*>(fresh);
   }
-  used_.emplace(block, bytes);
+  try {
+    used_.emplace(block, bytes);
+  } catch (const std::bad_alloc&) {
+    munmap(block, bytes);
+    return nullptr;
+  }
   used_bytes_ += bytes;
   most_used_ = std::max(most_used_, used_bytes_);
   return block;
@@ -74,17 +81,27 @@ char* PageCache::TakeKept(size_t bytes) {
     }
   }
   if (best == kept_.end()) return nullptr;
-  const auto [begin, length] = *best;
-  kept_.erase(best);
-  if (length > bytes) kept_.emplace(begin + bytes, length - bytes);
+  char* const begin = best->first;
+  // What is left keeps the entry, so that none need be allocated.
+  auto entry = kept_.extract(best);
+  entry.key() += bytes;
+  entry.mapped() -= bytes;
+  if (entry.mapped() > 0) kept_.insert(std::move(entry));
   kept_bytes_ -= bytes;
   return begin;
 }
 
 // Joined with its neighbours: to the system it is all one, whichever mappings the pages came with.
 void PageCache::Keep(char* begin, size_t bytes) {
+  Ranges::iterator range;
+  try {
+    range = kept_.emplace(begin, bytes).first;
+  } catch (const std::bad_alloc&) {
+    // Called where tensors are freed, which must not throw.
+    munmap(begin, bytes);
+    return;
+  }
   kept_bytes_ += bytes;
-  const auto range = kept_.emplace(begin, bytes).first;
   if (const auto next = std::next(range); next != kept_.end() && begin + bytes == next->first) {
     range->second += next->second;
     kept_.erase(next);
