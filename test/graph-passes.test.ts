@@ -95,6 +95,12 @@ checkCases("what a kernel has no rules for follows LibTorch's", {
   "codes for integers": { lines: ["return torch.argmin(torch.cdist(x, r), 1)"], inputs: [Tensor.from(new Int32Array(6), [2, 3]), random(7, 3)] },
 });
 
+checkCases("sizes that are none are LibTorch's to refuse", {
+  "an enlargement that is no number": { lines: ["x = torch.upsample_nearest2d(x, None, [float('nan'), 2.0])", `return ${CONV}`], parameters: WEIGHTS, inputs: [picture] },
+  "an endless one": { lines: ["x = torch.upsample_nearest2d(x, None, [1e300, 2.0])", `return ${CONV}`], parameters: WEIGHTS, inputs: [picture] },
+  "an endless border": { lines: ["y = torch.conv2d(x, self.w, None, [1, 1], [9223372036854775807, 4611686018427387904], [1, 1], 1)", `x = y`, `return ${CONV}`], parameters: WEIGHTS, inputs: [picture] },
+});
+
 t.test("attention over more keys than memory could pack is out of memory, and nothing worse", async (t) => {
   const source = "def forward(self, q, count: int):\n    k = q.expand(1, 1, count * 1024, q.size(3))\n    return torch.scaled_dot_product_attention(q, k, k)";
   using module = await ScriptModule.define({ name: "Net", source, parameters: [], children: [] }, new Map());

@@ -1,6 +1,7 @@
 #include "torchscript/passes/spatial_sizes.h"
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
 
 #include "torchscript/passes/convolution_node.h"
@@ -12,6 +13,12 @@ namespace {
 using torch::jit::Block;
 using torch::jit::Node;
 using torch::jit::Value;
+
+// Of any number that a graph may name, a length: counted in double, so that nothing overflows.
+int64_t ToLength(double length) {
+  constexpr double kMost = 1 << 24;
+  return length >= 1 ? static_cast<int64_t>(std::min(length, kMost)) : 1;
+}
 
 class Estimator {
  public:
@@ -68,21 +75,30 @@ class Estimator {
     if (node.kind() == c10::aten::constant_pad_nd || node.kind() == c10::aten::pad) {
       const auto pad = ConstantInts(node.input(1));
       if (!pad || pad->size() != 4) return size;
-      return {size.height + (*pad)[2] + (*pad)[3], size.width + (*pad)[0] + (*pad)[1]};
+      const auto after = [&pad](int64_t length, size_t side) {
+        return ToLength(static_cast<double>(length) + static_cast<double>((*pad)[side]) +
+                        static_cast<double>((*pad)[side + 1]));
+      };
+      return {after(size.height, 2), after(size.width, 0)};
     }
     return size;
   }
 
   static SpatialSize AfterConvolution(const ConvolutionNode& node, SpatialSize size) {
-    if (node.transposed) return {size.height * node.stride[0], size.width * node.stride[1]};
+    const auto stride = [&node](size_t i) { return static_cast<double>(node.stride[i]); };
+    if (node.transposed) {
+      return {ToLength(static_cast<double>(size.height) * stride(0)),
+              ToLength(static_cast<double>(size.width) * stride(1))};
+    }
     const auto weight = ConstantTensor(node.weight);
     // What LibTorch will refuse is no reason to divide by nothing here.
     if (!weight || weight->dim() != 4 || node.stride[0] < 1 || node.stride[1] < 1) return size;
-    const auto after = [&](int64_t length, size_t dimension) {
-      const int64_t reach =
-          node.dilation[dimension] * (weight->size(static_cast<int64_t>(dimension) + 2) - 1);
-      return std::max<int64_t>(
-          1, (length + 2 * node.padding[dimension] - reach - 1) / node.stride[dimension] + 1);
+    const auto after = [&](int64_t length, size_t i) {
+      const auto taps = static_cast<double>(weight->size(static_cast<int64_t>(i) + 2));
+      const double reach = static_cast<double>(node.dilation[i]) * (taps - 1);
+      const double last =
+          static_cast<double>(length) + 2 * static_cast<double>(node.padding[i]) - reach - 1;
+      return ToLength(std::floor(last / stride(i)) + 1);
     };
     return {after(size.height, 0), after(size.width, 1)};
   }
@@ -91,8 +107,8 @@ class Estimator {
     for (const Value* input : node.inputs()) {
       const auto scales = ConstantDoubles(input);
       if (!scales || scales->empty()) continue;
-      return {static_cast<int64_t>(static_cast<double>(size.height) * scales->front()),
-              static_cast<int64_t>(static_cast<double>(size.width) * scales->back())};
+      return {ToLength(static_cast<double>(size.height) * scales->front()),
+              ToLength(static_cast<double>(size.width) * scales->back())};
     }
     return size;
   }
