@@ -84,6 +84,7 @@ class Calculation {
         std::max<int64_t>(1, kPackedFloats / FloatCount({blocks_, packed_floats_}));
     for (int64_t head = 0; head < heads_; head += together)
       RunHeads(head, std::min(together, heads_ - head));
+    packed_scratch.Trim();
   }
 
  private:

@@ -112,6 +112,7 @@ at::Tensor NearestCodes(const at::Tensor& z, const at::Tensor& codes) {
                   panels);
     }
   });
+  code_scratch.Trim();
   return nearest;
 }
 

@@ -38,7 +38,15 @@ class Scratch {
     return memory_.get();
   }
 
+  // Gives back what few calls need. Pointers are valid no longer.
+  void Trim() {
+    if (capacity_ * sizeof(float) <= kKept) return;
+    memory_.reset();
+    capacity_ = 0;
+  }
+
  private:
+  static constexpr size_t kKept = size_t{32} << 20;
   static constexpr std::align_val_t kAlignment{64};
   struct Delete {
     void operator()(float* memory) const { ::operator delete(memory, kAlignment); }

@@ -25,6 +25,12 @@ t.test("memory of large tensors", { skip: process.platform !== "linux" && "LibTo
     t.ok(later < 16, `${later} MiB after a pause`);
   });
 
+  t.test("is not kept by a kernel that needed much of it once", async (t) => {
+    const [most = Number.NaN, after = Number.NaN] = await measure("scratch");
+    t.ok(most > 128, `${most} MiB were packed`);
+    t.ok(after < 64, `${after} MiB stay`);
+  });
+
   t.test("belongs to one tensor, whichever environments compute", async (t) => {
     t.match(await runProgram("large-tensors.cjs", "environments"), { code: 0, signal: null, output: "true\n" });
   });

@@ -2,6 +2,7 @@
 const { readFileSync } = require("node:fs");
 const { isMainThread, parentPort, Worker, workerData } = require("node:worker_threads");
 const { op, opAsync } = require("../../../dist/index.js");
+const { ScriptModule } = require("../../../dist/script-module.js");
 
 const MIB = 2 ** 20;
 const PAGE = 4096;
@@ -41,6 +42,17 @@ async function pause() {
   return `${atOnce} ${status("VmRSS") - before}`;
 }
 
+/** What stays of the memory that attention packs 512 Ki keys of one head into, about 256 MiB. */
+async function scratch() {
+  const source = "def forward(self, q):\n    k = q.expand(1, 1, 512 * 1024, q.size(3))\n    return torch.scaled_dot_product_attention(q, k, k)";
+  const module = await ScriptModule.define({ name: "Net", source, parameters: [], children: [] }, new Map());
+  const q = op("ones", [1, 1, 1, 64]);
+  await q.data();
+  const before = status("VmRSS");
+  await module.forward(q);
+  return `${status("VmHWM") - before} ${status("VmRSS") - before}`;
+}
+
 /** Whether environments that make tensors at the same time, each on its thread, write into each other's. */
 async function environments() {
   const workers = Array.from({ length: 4 }, (_, i) => new Worker(__filename, { workerData: i + 1 }));
@@ -65,7 +77,7 @@ function inWorker() {
 }
 
 async function main() {
-  console.log(String(await { fresh, peak, pause, environments }[process.argv[2]]()));
+  console.log(String(await { fresh, peak, pause, scratch, environments }[process.argv[2]]()));
 }
 
 if (isMainThread) void main();
