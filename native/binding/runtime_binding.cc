@@ -4,7 +4,11 @@
 #include <ATen/cpu/Utils.h>
 #include <torch/headeronly/version.h>
 
-#ifndef _WIN32
+#ifdef _WIN32
+#define WIN32_LEAN_AND_MEAN
+#define NOMINMAX
+#include <windows.h>
+#else
 #include <dlfcn.h>
 #endif
 
@@ -31,12 +35,17 @@ void PrepareCallingThread() {
 
 namespace {
 
-constexpr int64_t kMostThreads = 1024;
+// lib/runtime.ts knows what is sensible here.
+constexpr int64_t kMostThreads = 1 << 16;
 
 // Node closes an addon with the last environment that loaded it, while an executor may still be
 // inside.
 void KeepLoaded() {
-#ifndef _WIN32
+#ifdef _WIN32
+  HMODULE self = nullptr;
+  GetModuleHandleExW(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_PIN,
+                     reinterpret_cast<LPCWSTR>(&KeepLoaded), &self);
+#else
   Dl_info self;
   if (dladdr(reinterpret_cast<void*>(&KeepLoaded), &self) != 0) {
     dlopen(self.dli_fname, RTLD_NOW | RTLD_NODELETE | RTLD_NOLOAD);
@@ -61,7 +70,7 @@ Napi::Value RuntimeInfo(const Napi::CallbackInfo& info) {
 Napi::Value SetThreads(const Napi::CallbackInfo& info) {
   const int64_t count = ToInt64(info[0]);
   if (count < 1 || count > kMostThreads)
-    throw CodedError("ERR_INVALID_ARGUMENT", "Expected 1 to 1024 threads");
+    throw CodedError("ERR_INVALID_ARGUMENT", "Expected 1 to 65536 threads");
   Executor::SetThreads(static_cast<int>(count));
   return info.Env().Undefined();
 }
