@@ -116,8 +116,7 @@ class Convolution {
       work.accumulate = channel > 0;
       // The weights after these, a share with each block of pixels.
       const int64_t blocks = (end - begin) * DivideUp(g_.out_width, kernels_.rows);
-      work.next_lines =
-          std::min(DivideUp(bytes, kLineBytes * blocks * g_.taps()), work.depth);
+      work.next_lines = std::min(DivideUp(bytes, kLineBytes * blocks * g_.taps()), work.depth);
       const int64_t share =
           work.next_lines * g_.taps() * kLineBytes * DivideUp(g_.out_width, kernels_.rows);
       for (int64_t row = begin; row < end; row++) {
@@ -204,8 +203,8 @@ at::Tensor PackDirect(const at::Tensor& weight) {
   const int64_t columns = FindCpuKernels()->panel;
   const int64_t panels = DivideUp(weight.size(0), columns);
   const int64_t size = weight.size(1) * weight.size(2) * weight.size(3) * columns;
-  at::Tensor packed = at::zeros(
-      {panels, size}, weight.options().memory_format(c10::MemoryFormat::Contiguous));
+  at::Tensor packed =
+      at::zeros({panels, size}, weight.options().memory_format(c10::MemoryFormat::Contiguous));
   at::parallel_for(0, panels, 1, [&](int64_t begin, int64_t end) {
     for (int64_t panel = begin; panel < end; panel++) {
       if (weight.scalar_type() == at::kFloat) {
@@ -231,9 +230,9 @@ at::Tensor DirectConvolution(const at::Tensor& input, const at::Tensor& packed,
   TORCH_CHECK(input.dim() == 4 && stride > 0, "Expected an input of 4 dimensions, but received ",
               input.sizes());
   const auto out = [&](int64_t size) { return (size + 2 * padding - side + stride) / stride; };
-  const Geometry geometry{input.size(0), in_channels,        input.size(2),      input.size(3),
-                          out_channels,  out(input.size(2)), out(input.size(3)), side,
-                          stride,        padding};
+  const Geometry geometry{
+      input.size(0),      in_channels,        input.size(2), input.size(3), out_channels,
+      out(input.size(2)), out(input.size(3)), side,          stride,        padding};
   CheckPacked(input, packed, geometry);
   const at::Tensor x = input.contiguous(c10::MemoryFormat::ChannelsLast);
   at::Tensor output = at::empty({x.size(0), out_channels, geometry.out_height, geometry.out_width},

@@ -86,8 +86,8 @@ class Convolution {
   }
 
  private:
-  // Weights pass by once a block and should meet many tiles, while the transformed tiles should stay
-  // in a core's second cache.
+  // Weights pass by once a block and should meet many tiles, while the transformed tiles should
+  // stay in a core's second cache.
   int64_t TilesInBlock() const {
     const int64_t fit =
         SecondCacheBytes() * 3 / 8 / static_cast<int64_t>(sizeof(float)) / (points_ * row_);
@@ -157,9 +157,8 @@ class Convolution {
     for (int64_t p = 0; p < points_; p++) {
       for (int64_t panel = begin; panel < end; panel++) {
         float* const out = products + (panel - begin) * size + p * count * columns;
-        kernels_.multiply(block + p * count * row_, row_,
-                          packed_ + (panel * points_ + p) * weights, channels_, out, columns,
-                          count);
+        kernels_.multiply(block + p * count * row_, row_, packed_ + (panel * points_ + p) * weights,
+                          channels_, out, columns, count);
       }
     }
     for (int64_t panel = begin; panel < end; panel++) {

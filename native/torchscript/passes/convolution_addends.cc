@@ -19,8 +19,8 @@ bool IsFree(const Node& node) {
       c10::Symbol::fromQualString("latent_diffusion::winograd_conv2d");
   static const c10::Symbol direct = c10::Symbol::fromQualString("latent_diffusion::direct_conv2d");
   static const c10::Symbol amx = c10::Symbol::fromQualString("latent_diffusion::amx_conv2d");
-  return (node.kind() == winograd || node.kind() == direct || node.kind() == amx) && node.input(kResidual)->mustBeNone() &&
-         node.output()->uses().size() == 1;
+  return (node.kind() == winograd || node.kind() == direct || node.kind() == amx) &&
+         node.input(kResidual)->mustBeNone() && node.output()->uses().size() == 1;
 }
 
 bool AddsTensors(const Node& node) {

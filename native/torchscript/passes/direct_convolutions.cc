@@ -70,10 +70,10 @@ void Replace(const Use& use, const at::Tensor& weight, const at::Tensor& packed)
   Node* const node = use.node;
   const ConvolutionNode convolution = *ReadConvolution(*node);
   const torch::jit::WithInsertPoint at_node(node);
-  std::vector<Value*> inputs{convolution.input, use.graph->insertConstant(packed),
-                             convolution.bias, use.graph->insertConstant(c10::IValue())};
-  for (const int64_t value : {weight.size(1), weight.size(0), weight.size(2),
-                              convolution.stride[0], convolution.padding[0]}) {
+  std::vector<Value*> inputs{convolution.input, use.graph->insertConstant(packed), convolution.bias,
+                             use.graph->insertConstant(c10::IValue())};
+  for (const int64_t value : {weight.size(1), weight.size(0), weight.size(2), convolution.stride[0],
+                              convolution.padding[0]}) {
     inputs.push_back(use.graph->insertConstant(value));
   }
   Node* const replacement = use.graph->create(direct, inputs, /*num_outputs=*/1);
