@@ -19,6 +19,8 @@ export interface LibTorch {
   readonly cuda: boolean;
   /** Absolute paths, in the order in which they must be opened. */
   readonly libraries: readonly string[];
+  /** The one of them that everything else hangs on. */
+  readonly cpuLibrary: string;
 }
 
 /** The record of `scripts/setup.mjs`: what it found, and what the addon was therefore built against. */
@@ -86,7 +88,7 @@ function inspectFolder(path: string, source: string, builtAgainst: string): LibT
   }
   const libraries = [...others, cpu, ...cudaLibraryNames()].map((name) => join(path, "lib", name)).filter((file) => existsSync(file));
   const cuda = libraries.some((file) => file.includes("torch_cuda"));
-  return { path, version, source, cuda, libraries };
+  return { path, version, source, cuda, libraries, cpuLibrary: join(path, "lib", cpu) };
 }
 
 /** The CPU library, then those that it needs, which must be opened before it. */
