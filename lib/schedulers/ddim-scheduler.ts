@@ -203,7 +203,8 @@ export class DDIMScheduler implements Scheduler {
     const alpha = this.#alphasCumprod[timestep] ?? NaN;
     const alphaPrev = (previous >= 0 ? this.#alphasCumprod[previous] : endsAtOne ? 1 : this.#alphasCumprod[0]) ?? NaN;
     const alphas = { alpha, alphaPrev, where: `timestep ${timestep}` };
-    if (alpha === 0 && prediction === "epsilon" && !clips && !thresholding) {
+    // A division by 0: clipping brings infinities back, a quantile of infinities is none.
+    if (alpha === 0 && prediction === "epsilon" && (thresholding || !clips)) {
       throw unsolvable(alphas.where, "nothing of the sample is left there (zero terminal SNR), and noise alone does not say what it was; "
         + "take prediction_type \"v_prediction\" or \"sample\", or a timestep_spacing that leaves it out");
     }
