@@ -23,8 +23,8 @@ export interface UNet2DForwardOptions {
 
 const CLASS: NetworkClass<UNet2DConfig, UNet2DNetwork> = {
   className: "UNet2DModel",
-  write: (given) => {
-    const config = completeUNet2DConfig(given);
+  write: (given, fromFile) => {
+    const config = completeUNet2DConfig(given, fromFile);
     return { config, network: unet2dNetwork(config) };
   },
 };
