@@ -253,21 +253,24 @@ function loadAddon(name: string): unknown {
   }
 }
 
-/** Await a native promise; a rejection becomes this package's error with the stack of `caller`'s caller. */
-export async function settle<T>(promise: Promise<T>, caller: (...args: never[]) => unknown): Promise<T> {
+/**
+ * Call an export that promises, and await it; what it throws, at once or later, becomes this package's error with the stack of
+ * `caller`'s caller.
+ */
+export async function settle<T>(call: () => Promise<T>, caller: (...args: never[]) => unknown): Promise<T> {
   const site = captureCaller(caller);
   try {
-    return await promise;
+    return await call();
   } catch (error) {
     throw translateNativeError(error, site);
   }
 }
 
-/** Call a synchronous export; what it throws becomes this package's error. */
-export function run<T>(call: () => T): T {
+/** Call a synchronous export; what it throws becomes this package's error with the stack of `caller`'s caller. */
+export function run<T>(call: () => T, caller: (...args: never[]) => unknown): T {
   try {
     return call();
   } catch (error) {
-    throw translateNativeError(error);
+    throw translateNativeError(error, captureCaller(caller));
   }
 }

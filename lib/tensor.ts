@@ -56,7 +56,7 @@ export class Tensor {
     if (count !== source.length) {
       throw new InvalidArgumentError(`Expected ${count} elements for shape [${sizes.join(", ")}] but received ${source.length}`);
     }
-    const handle = run(() => native().tensorFrom(unshared(source as NumericArray), sizes, own));
+    const handle = run(() => native().tensorFrom(unshared(source as NumericArray), sizes, own), Tensor.from);
     const tensor = new Tensor(INTERNAL, handle);
     return dtype === undefined || dtype === own ? tensor : op("to.dtype", tensor, dtype);
   }
@@ -77,8 +77,7 @@ export class Tensor {
    * @throws LatentDiffusionError `ERR_DISPOSED`, `ERR_OUT_OF_MEMORY`
    */
   data(): Promise<NumericArray> {
-    const handle = handleOf(this);
-    return settle(native().tensorData(handle), this.data);
+    return settle(() => native().tensorData(handleOf(this)), this.data);
   }
 
   /**
@@ -86,7 +85,7 @@ export class Tensor {
    * @throws InvalidArgumentError for a tensor on another device
    */
   dataSync(): NumericArray {
-    return run(() => native().tensorDataSync(handleOf(this)));
+    return run(() => native().tensorDataSync(handleOf(this)), this.dataSync);
   }
 
   /**
@@ -103,7 +102,7 @@ export class Tensor {
     }
     const handle = handleOf(this);
     if ((device ?? this.device) === this.device && (dtype ?? this.dtype) === this.dtype) return this;
-    return new Tensor(INTERNAL, await settle(native().tensorTo(handle, device, dtype), this.to));
+    return new Tensor(INTERNAL, await settle(() => native().tensorTo(handle, device, dtype), this.to));
   }
 
   /** Free the memory now, unless work in the queue still holds it; a second call does nothing. */
@@ -207,12 +206,12 @@ type Operand = Tensor | number | boolean | string | null | undefined | readonly 
  * @throws LatentDiffusionError `ERR_TORCH` with LibTorch's message for operands that do not fit, `ERR_DISPOSED`
  */
 export function op<Name extends keyof Operators>(name: Name, ...operands: Parameters<Operators[Name]>): Tensor {
-  return wrapResult(run(() => native().op(name, lower(operands as readonly Operand[]))));
+  return wrapResult(run(() => native().op(name, lower(operands as readonly Operand[])), op));
 }
 
 /** Run one operator on the executor of the first tensor's device; for tensors of an image's size and more. */
 export async function opAsync<Name extends keyof Operators>(name: Name, ...operands: Parameters<Operators[Name]>): Promise<Tensor> {
-  return wrapResult(await settle(native().opAsync(name, lower(operands as readonly Operand[])), opAsync));
+  return wrapResult(await settle(() => native().opAsync(name, lower(operands as readonly Operand[])), opAsync));
 }
 
 function lower(operands: readonly Operand[]): NativeArgument[] {

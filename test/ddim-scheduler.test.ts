@@ -218,7 +218,8 @@ t.test("schedules that cannot be run are refused before the first step", async (
   const zeroSnr = { ...LDM, rescale_betas_zero_snr: true, timestep_spacing: "trailing" } as const;
   t.throws(() => scheduled(zeroSnr, 10).checkSteps({}), { code: "ERR_CONFIG_UNSUPPORTED", message: /timestep 999.*v_prediction/ });
   const clipped = { rescale_betas_zero_snr: true, timestep_spacing: "trailing" } as const;
-  t.doesNotThrow(() => scheduled(clipped, 10).checkSteps({}));
+  t.doesNotThrow(() => scheduled(clipped, 10).checkSteps());
+  t.throws(() => scheduled(clipped, 10).checkSteps(wrong(null)), { code: "ERR_INVALID_ARGUMENT" });
   t.throws(() => scheduled({ ...clipped, thresholding: true }, 10).checkSteps({}), { code: "ERR_CONFIG_UNSUPPORTED", message: /timestep 999/ });
   t.doesNotThrow(() => scheduled({ ...zeroSnr, prediction_type: "v_prediction" }, 10).checkSteps({ eta: 0.9 }));
   t.throws(() => scheduled({ beta_start: 0 }, 10).checkSteps({}), { code: "ERR_CONFIG_UNSUPPORTED", message: /timestep 0.*no noise to remove/ });

@@ -110,6 +110,20 @@ t.test("errors of the executor have the caller's stack", async (t) => {
   await t.rejects(theCaller(), { code: "ERR_TORCH", stack: /theCaller/ });
 });
 
+t.test("what an operator refuses has a stack that starts with the caller", async (t) => {
+  const disposed = Tensor.from([1]);
+  disposed.dispose();
+  function theCaller(operand: Tensor): Tensor {
+    return op("add.Tensor", Tensor.from([1, 2]), operand);
+  }
+  t.throws(() => theCaller(Tensor.from([1, 2, 3])), { code: "ERR_TORCH", stack: /^[^\n]*\n +at theCaller/ });
+  t.throws(() => theCaller(disposed), { code: "ERR_DISPOSED", stack: /^[^\n]*\n +at theCaller/ });
+  t.throws(() => op("add.Tensor", disposed, 7 as never), { code: "ERR_DISPOSED" });
+  t.throws(() => op("add.Tensor", Tensor.from([1]), 7 as never), { code: "ERR_INVALID_ARGUMENT", message: /a tensor for the argument other of aten::add/ });
+  await t.rejects(opAsync("no.such" as "abs", disposed), { code: "ERR_DISPOSED" });
+  await t.rejects(opAsync("no.such" as "abs", Tensor.from([1])), { code: "ERR_INVALID_ARGUMENT" });
+});
+
 t.test("an impossible size is an error and not the end of the process", async (t) => {
   t.throws(() => op("zeros", [2 ** 50], "float32"), { code: /ERR_OUT_OF_MEMORY|ERR_TORCH/ });
   t.throws(() => op("zeros", [2 ** 40, 2 ** 40], "float32"), { code: /ERR_/ });
@@ -123,7 +137,7 @@ t.test("dispose frees once, and later use says so", async (t) => {
   tensor[Symbol.dispose]();
   t.equal(tensor.disposed, true);
   t.strictSame(await pending, new Float32Array([1, 2]), "what was queued before has its own hold");
-  t.throws(() => tensor.data(), { code: "ERR_DISPOSED" });
+  await t.rejects(tensor.data(), { code: "ERR_DISPOSED" });
   t.throws(() => op("sqrt", tensor), { code: "ERR_DISPOSED" });
   t.match(inspect(tensor), "disposed");
 });

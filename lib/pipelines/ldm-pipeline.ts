@@ -6,6 +6,7 @@ import { executionOf, type ExecutionTarget } from "../models/script-network.js";
 import type { UNet2DModel } from "../models/unet-2d-model.js";
 import type { VQModel } from "../models/vq-model.js";
 import type { Device } from "../native.js";
+import { anchorError, captureCaller } from "../native-errors.js";
 import { readConfig, writeConfig } from "../pretrained/config-file.js";
 import { type PipelineConfig, pipelineConfig, removeModelIndex, writeModelIndex } from "../pretrained/model-index.js";
 import type { SaveWeightsOptions } from "../pretrained/weights.js";
@@ -20,7 +21,7 @@ import { moveParts } from "./move-parts.js";
 import { holdParts, releaseParts } from "./part-holders.js";
 import { checkComponents, checkScalingFactor, type LDMComponents } from "./pipeline-parts.js";
 import { runEvents } from "./run.js";
-import { planRun } from "./run-plan.js";
+import { planRun, type RunPlan } from "./run-plan.js";
 import { type EventStream, eventStream } from "./stream.js";
 
 /** Options of {@link LDMPipeline.fromPretrained}. */
@@ -130,9 +131,9 @@ export class LDMPipeline<Parts extends LDMComponents = DiffusersComponents> {
    * @see diffusers.LDMPipeline.__call__
    */
   async generate<Type extends OutputType = "image">(options?: GenerateOptions<Type>): Promise<ImagePipelineOutput<Type>> {
-    this.#checkAlive();
-    const plan = planRun(this.components, options, "generate", () => this.#checkAlive());
-    for await (const { images, step, steps, timestep } of runEvents(this.components, this.scalingFactor, plan)) {
+    const site = captureCaller(this.generate);
+    const plan = this.#plan(options, "generate", site);
+    for await (const { images, step, steps, timestep } of runEvents(this.components, this.scalingFactor, plan, site)) {
       if (images !== undefined) return new ImagePipelineOutput<Type>(images);
       await options?.onProgress?.({ step, steps, timestep });
     }
@@ -145,12 +146,12 @@ export class LDMPipeline<Parts extends LDMComponents = DiffusersComponents> {
    * @throws what {@link generate} does, wrong options at once, the rest from the loop
    */
   stream<Type extends OutputType = "image">(options?: StreamOptions<Type>): EventStream<Type> {
-    this.#checkAlive();
+    const site = captureCaller(this.stream);
     const left = new AbortController();
     const signal = options?.signal instanceof AbortSignal ? AbortSignal.any([options.signal, left.signal]) : options?.signal ?? left.signal;
     const watched = typeof options === "object" && options !== null ? { ...options, signal } : options ?? { signal };
-    const plan = planRun<Type>(this.components, watched, "stream", () => this.#checkAlive());
-    return eventStream(runEvents(this.components, this.scalingFactor, plan), () => left.abort());
+    const plan = this.#plan<Type>(watched, "stream", site);
+    return eventStream(runEvents(this.components, this.scalingFactor, plan, site), () => left.abort());
   }
 
   /**
@@ -201,6 +202,17 @@ export class LDMPipeline<Parts extends LDMComponents = DiffusersComponents> {
   [inspect.custom](): string {
     const { unet, scheduler } = this.components;
     return this.#disposed || unet.disposed ? "LDMPipeline(disposed)" : `LDMPipeline(${this.dtype}, ${this.device}, ${scheduler.className})`;
+  }
+
+  #plan<Type extends OutputType>(
+    options: GenerateOptions<Type> | StreamOptions<Type> | undefined, method: "generate" | "stream", site: { stack?: string },
+  ): RunPlan<Type> {
+    try {
+      this.#checkAlive();
+      return planRun<Type>(this.components, options, method, () => this.#checkAlive());
+    } catch (error) {
+      throw anchorError(error, site);
+    }
   }
 
   #checkAlive(): void {

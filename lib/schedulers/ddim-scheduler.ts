@@ -135,8 +135,8 @@ export class DDIMScheduler implements Scheduler {
    * Check that every step of the schedule that is set has finite coefficients.
    * @throws LatentDiffusionError `ERR_CONFIG_UNSUPPORTED` naming the timestep, where diffusers goes on with NaN or infinity
    */
-  checkSteps(options: StepOptions): void {
-    const { eta: weight = 0 } = options;
+  checkSteps(options?: StepOptions): void {
+    const { eta: weight = 0 } = checkOptions(options, ["eta", "generator"], "DDIMScheduler.checkSteps");
     const eta = checkNumber(weight, "eta", 0, 1);
     for (const timestep of this.timesteps) {
       const alphas = this.#alphas(timestep);

@@ -51,10 +51,20 @@ function describe({ version, path, source }) {
 /** The choice of an earlier run, as long as it is still there and the environment variable does not say otherwise. */
 function readRecord() {
   if (!existsSync(libTorchRecord)) return undefined;
-  const recorded = JSON.parse(readFileSync(libTorchRecord, "utf8"));
+  const recorded = parseRecord(readFileSync(libTorchRecord, "utf8"));
+  if (typeof recorded?.path !== "string") return undefined;
   const wanted = process.env[VARIABLE];
   const stands = versionOf(recorded.path) === recorded.version && (!wanted || resolve(wanted) === recorded.path);
   return stands ? recorded : undefined;
+}
+
+/** A record that is damaged is none: what it said is found again. */
+function parseRecord(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }
 
 function fromEnvironment() {
