@@ -107,6 +107,22 @@ t.test("a scheduler may be a config: a literal, or a file's content", async (t) 
   }
 });
 
+t.test("a scheduler's folder is read by the class that its file names", async (t) => {
+  const folder = t.testdir({});
+  const parts = { unet: await moduleOf("def forward(self, sample, timestep):\n    return sample * self.weight\n"), vqDecoder: await decoder(), config: CONFIG, trusted: true };
+  t.teardown(() => { parts.unet.dispose(); parts.vqDecoder.dispose(); });
+  const write = (config: object): void => writeFileSync(join(folder, "scheduler_config.json"), JSON.stringify(config));
+  write({ _class_name: "PNDMScheduler", skip_prk_steps: true });
+  await t.rejects(LDMPipeline.fromTorchScript({ ...parts, scheduler: folder }), {
+    code: "ERR_CONFIG_UNSUPPORTED", message: /"DDIMScheduler" for the scheduler .* received "PNDMScheduler"; bring one/,
+  });
+  await t.rejects(LDMPipeline.fromTorchScript({ ...parts, scheduler: join(folder, "nowhere") }), { code: "ERR_CHECKPOINT_NOT_FOUND" });
+  await t.rejects(LDMPipeline.fromTorchScript({ ...parts, scheduler: "" }), { code: "ERR_INVALID_ARGUMENT" });
+  write({ timestep_spacing: "trailing", foreign: 1 });
+  const pipe = await LDMPipeline.fromTorchScript({ ...parts, scheduler: folder });
+  t.match(pipe.scheduler.config, { timestep_spacing: "trailing", foreign: 1 }, "a file by hand may name none");
+});
+
 t.test("the timestep is a float32 without dimensions, so fractions survive", async (t) => {
   const unet = await moduleOf("def forward(self, sample, timestep):\n    assert timestep.dim() == 0\n    return sample * 0 + timestep * self.weight\n");
   const pipe = await LDMPipeline.fromTorchScript({ unet, vqDecoder: await decoder(), scheduler: new DDIMScheduler(), config: CONFIG, trusted: true });

@@ -1,11 +1,11 @@
 import { checkExecution } from "../device.js";
 import { InvalidArgumentError } from "../errors.js";
 import type { JsonObject } from "../pretrained/json.js";
-import { DDIMScheduler, type DDIMConfigKeys } from "../schedulers/ddim-scheduler.js";
-import { schedulerFromConfig } from "../schedulers/known-schedulers.js";
+import type { DDIMConfigKeys } from "../schedulers/ddim-scheduler.js";
+import { readScheduler, schedulerFromConfig } from "../schedulers/known-schedulers.js";
 import type { Scheduler } from "../schedulers/scheduler.js";
 import { EXECUTION_OPTIONS, type ExecutionOptions, ScriptModule } from "../script-module.js";
-import { checkOptions, unexpected } from "../validate.js";
+import { checkOptions, checkString, unexpected } from "../validate.js";
 import { checkParts } from "./pipeline-parts.js";
 import { readTorchScriptConfig, type TorchScriptConfig, TorchScriptDecoder, TorchScriptUNet } from "./torchscript-parts.js";
 
@@ -53,7 +53,7 @@ export async function loadTorchScript(options: TorchScriptOptions): Promise<Torc
 }
 
 async function makeScheduler(given: unknown): Promise<Scheduler> {
-  if (typeof given === "string") return DDIMScheduler.fromPretrained(given);
+  if (typeof given === "string") return readScheduler(checkString(given, "scheduler"));
   if (typeof given !== "object" || given === null) throw unexpected("a scheduler, its config or a folder", "scheduler", given);
   if (!("step" in given)) return schedulerFromConfig(given);
   checkParts({ scheduler: given as Scheduler });

@@ -1,7 +1,9 @@
+import { join } from "node:path";
 import { LatentDiffusionError } from "../errors.js";
+import { type JsonObject, readJsonObject } from "../pretrained/config-file.js";
 import { DDIMScheduler } from "./ddim-scheduler.js";
-import type { JsonObject } from "../pretrained/json.js";
 import type { Scheduler } from "./scheduler.js";
+import { SCHEDULER_FILE } from "./scheduler-config.js";
 
 /** A scheduler's class, as `model_index.json` names it. */
 interface SchedulerClass {
@@ -22,6 +24,15 @@ export async function loadScheduler(className: string, folder: string): Promise<
     `the scheduler of ${folder}`, className,
     `; bring one instead: { scheduler: await DDIMScheduler.fromPretrained(${JSON.stringify(folder)}) } reads such a file's betas`,
   );
+}
+
+/**
+ * Load a scheduler's folder by the class that its file names, a `DDIMScheduler` where it names none.
+ * @throws LatentDiffusionError `ERR_CHECKPOINT_NOT_FOUND`, `ERR_CHECKPOINT_INVALID`, and as {@link loadScheduler}
+ */
+export async function readScheduler(folder: string): Promise<Scheduler> {
+  const { _class_name: className } = await readJsonObject(join(folder, SCHEDULER_FILE));
+  return loadScheduler(className === undefined ? "DDIMScheduler" : String(className), folder);
 }
 
 /**

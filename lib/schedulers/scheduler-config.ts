@@ -11,6 +11,9 @@ export type ConfigFields<Keys> = { readonly [Key in keyof Keys]: ConfigField<Key
 /** A checked config: every key of the class, and whatever else a file held. Frozen, as deep as it goes. */
 export type SchedulerConfig<Keys> = Readonly<Keys> & JsonObject;
 
+/** The file of a scheduler's folder. */
+export const SCHEDULER_FILE = "scheduler_config.json";
+
 /** The note of which keys were never set, so that another class fills them with its own defaults. */
 const DEFAULTED = "_use_default_values";
 
