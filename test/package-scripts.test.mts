@@ -10,7 +10,7 @@ import { withLock } from "../scripts/setup/lock.mjs";
 import { inProject } from "../scripts/setup/paths.mjs";
 import { ProgressBar } from "../scripts/setup/progress-bar.mjs";
 import { formatSeconds, Report } from "../scripts/setup/report.mjs";
-import { parseTotals } from "../scripts/setup/tap.mjs";
+import { parseTotals, sumTotals } from "../scripts/setup/tap.mjs";
 
 /** A stream that is no terminal and keeps what is written. */
 function recorder(): { stream: NodeJS.WriteStream; text: () => string } {
@@ -47,6 +47,20 @@ t.test("totals are read from the end of a TAP stream, and only of one that ended
   t.strictSame(parseTotals(`${assertions}# { total: 6, pass: 6 }\n`), { passed: 6, failed: 0, skipped: 0 });
   t.throws(() => parseTotals(assertions), /no totals/);
   t.throws(() => parseTotals(`${assertions}# { total: 6, pass: 5 }\n`), /do not add up/);
+  t.end();
+});
+
+t.test("totals of several runs are added up, and what was skipped is named", (t) => {
+  const streams: Record<string, string> = {
+    unit: "# Subtest: test/a.test.ts\n    ok 1 - fine\n    ok 2 - on Windows # SKIP counts in /proc\nok 1 - test/a.test.ts\n# { total: 2, pass: 1, skip: 1 }\n",
+    parity: "# Subtest: test/b.test.ts\n    not ok 1 - broken\nnot ok 1 - test/b.test.ts\n# { total: 4, pass: 3, fail: 1 }\n",
+    killed: "# Subtest: test/c.test.ts\n",
+  };
+  const read = (name: string): string => streams[name] ?? "";
+  t.strictSame(sumTotals(["unit", "parity"], read), { passed: 4, failed: 1, lines: [
+    "unit: 1 passed, 0 failed, 1 skipped", "  skipped: test/a.test.ts: on Windows (SKIP counts in /proc)", "parity: 3 passed, 1 failed, 0 skipped",
+  ] });
+  t.match(sumTotals(["unit", "killed"], read), { passed: 1, failed: 1, lines: { 2: /^killed: tap did not come to its end/ } });
   t.end();
 });
 
