@@ -1,5 +1,7 @@
 import { join } from "node:path";
 import t from "tap";
+import { Generator } from "../lib/generator.js";
+import { UNet2DModel } from "../lib/models/unet-2d-model.js";
 import { LDMPipeline } from "../lib/pipelines/ldm-pipeline.js";
 
 const CHECKPOINT = join(__dirname, "fixtures", "pipelines", "tiny", "checkpoint");
@@ -29,4 +31,40 @@ t.test("the stack of a run's error starts with the caller, however deep the work
   };
   await t.rejects(streaming({ ...QUICK, batchSize: 1e12 }), { code: "ERR_OUT_OF_MEMORY", stack: startsWithCaller });
   await t.rejects(streaming(wrong({ seed: 1.5 })), { code: "ERR_INVALID_ARGUMENT", stack: startsWithCaller });
+});
+
+t.test("stream checks its options as generate does", async (t) => {
+  using pipe = await LDMPipeline.fromPretrained(CHECKPOINT, { optimize: false });
+  for (const options of [null, [], 5, { signal: null }]) {
+    t.throws(() => pipe.stream(wrong(options)), { code: "ERR_INVALID_ARGUMENT" }, JSON.stringify(options));
+    await t.rejects(pipe.generate(wrong(options)), { code: "ERR_INVALID_ARGUMENT" });
+  }
+  t.throws(() => pipe.stream({ ...QUICK, signal: AbortSignal.abort("before") }), { name: "AbortError", cause: "before" });
+});
+
+t.test("options of loading are checked also where nothing is left to load", async (t) => {
+  using pipe = await LDMPipeline.fromPretrained(CHECKPOINT, { optimize: false });
+  const { unet, vqvae } = pipe;
+  for (const options of [{ dtype: "int8" }, { device: "gpu" }, { optimize: "yes" }]) {
+    await t.rejects(LDMPipeline.fromPretrained(CHECKPOINT, wrong({ unet, vqvae, ...options })), { code: "ERR_INVALID_ARGUMENT" }, JSON.stringify(options));
+  }
+});
+
+t.test("the sizes that a unet takes are checked before anything is drawn", async (t) => {
+  using pipe = await LDMPipeline.fromPretrained(CHECKPOINT, { optimize: false });
+  const generator = Generator.fromSeed(0);
+  const state = generator.getState();
+  const refuse = async (config: object, options: object, message: RegExp): Promise<void> => {
+    using unet = await UNet2DModel.fromConfig({ layers_per_block: 1, block_out_channels: [8, 8], norm_num_groups: 4, attention_head_dim: 4, ...config }, { optimize: false });
+    const own = new LDMPipeline({ ...pipe.components, unet });
+    await t.rejects(own.generate({ numInferenceSteps: 2, generator, ...options }), { code: "ERR_INVALID_ARGUMENT", message }, String(message));
+  };
+  const plain = { down_block_types: ["DownBlock2D", "DownBlock2D"], up_block_types: ["UpBlock2D", "UpBlock2D"] };
+  await refuse({ ...plain, sample_size: 7 }, {}, /a multiple of 4, since the unet cannot take its own sample_size of 7, for height/);
+  await refuse({ ...plain, sample_size: [8, 7] }, {}, /own sample_size of 7, for width/);
+  const reflecting = {
+    layers_per_block: 2, block_out_channels: [32, 32], down_block_types: ["KDownBlock2D", "KDownBlock2D"], up_block_types: ["KUpBlock2D", "KUpBlock2D"], sample_size: 8,
+  };
+  await refuse(reflecting, { height: 4 }, /an integer of at least 8 for height but received 4/);
+  t.strictSame(generator.getState(), state, "nothing was drawn");
 });

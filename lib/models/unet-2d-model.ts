@@ -53,6 +53,12 @@ export class UNet2DModel extends NetworkModel<UNet2DConfig, UNet2DNetwork> {
     return new UNet2DModel(await loadNetwork(CLASS, folder, options));
   }
 
+  /** What height and width of a sample must be: multiples of 2^(levels - 1), and with a reflecting border two of them. */
+  get sampleSizes(): { readonly multiple: number; readonly least: number } {
+    const { sizeMultiple, minSize } = this.network;
+    return { multiple: sizeMultiple, least: minSize };
+  }
+
   /**
    * Run the network once.
    * @param sample `[batch, in_channels, height, width]` in the model's dtype, on its device; height and width are multiples of

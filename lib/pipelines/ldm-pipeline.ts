@@ -148,9 +148,7 @@ export class LDMPipeline<Parts extends LDMComponents = DiffusersComponents> {
   stream<Type extends OutputType = "image">(options?: StreamOptions<Type>): EventStream<Type> {
     const site = captureCaller(this.stream);
     const left = new AbortController();
-    const signal = options?.signal instanceof AbortSignal ? AbortSignal.any([options.signal, left.signal]) : options?.signal ?? left.signal;
-    const watched = typeof options === "object" && options !== null ? { ...options, signal } : options ?? { signal };
-    const plan = this.#plan<Type>(watched, "stream", site);
+    const plan = this.#plan<Type>(options, "stream", site, left.signal);
     return eventStream(runEvents(this.components, this.scalingFactor, plan, site), () => left.abort());
   }
 
@@ -206,10 +204,11 @@ export class LDMPipeline<Parts extends LDMComponents = DiffusersComponents> {
 
   #plan<Type extends OutputType>(
     options: GenerateOptions<Type> | StreamOptions<Type> | undefined, method: "generate" | "stream", site: { stack?: string },
+    left?: AbortSignal,
   ): RunPlan<Type> {
     try {
       this.#checkAlive();
-      return planRun<Type>(this.components, options, method, () => this.#checkAlive());
+      return planRun<Type>(this.components, options, method, { checkAlive: () => this.#checkAlive(), left });
     } catch (error) {
       throw anchorError(error, site);
     }

@@ -17,8 +17,8 @@ const SCHEDULERS: ReadonlyMap<string, SchedulerClass> = new Map([["DDIMScheduler
  * Load a scheduler's folder by the name of its class.
  * @throws LatentDiffusionError `ERR_CONFIG_UNSUPPORTED` for a class that is not known here, and what the class throws
  */
-export async function loadScheduler(className: string, folder: string): Promise<Scheduler> {
-  const known = SCHEDULERS.get(className);
+export async function loadScheduler(className: unknown, folder: string): Promise<Scheduler> {
+  const known = SCHEDULERS.get(className as string);
   if (known) return known.fromPretrained(folder);
   throw unknownClass(
     `the scheduler of ${folder}`, className,
@@ -32,7 +32,7 @@ export async function loadScheduler(className: string, folder: string): Promise<
  */
 export async function readScheduler(folder: string): Promise<Scheduler> {
   const { _class_name: className } = await readJsonObject(join(folder, SCHEDULER_FILE));
-  return loadScheduler(className === undefined ? "DDIMScheduler" : String(className), folder);
+  return loadScheduler(className ?? "DDIMScheduler", folder);
 }
 
 /**
