@@ -1,11 +1,11 @@
-import { existsSync, mkdirSync, utimesSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import t from "tap";
 import { median, rowsOf } from "../bench/statistics.mjs";
 import { checkFile, checkHouse } from "../scripts/check-house.mjs";
 import { capture, runCommand } from "../scripts/setup/command.mjs";
 import { fingerprint } from "../scripts/setup/fingerprint.mjs";
-import { versionOf } from "../scripts/setup/libtorch.mjs";
+import { installTorch, versionOf } from "../scripts/setup/libtorch.mjs";
 import { withLock } from "../scripts/setup/lock.mjs";
 import { inProject } from "../scripts/setup/paths.mjs";
 import { ProgressBar } from "../scripts/setup/progress-bar.mjs";
@@ -75,6 +75,32 @@ t.test("LibTorch's version is read without opening it", (t) => {
   t.equal(versionOf(join(folder, "neither")), undefined);
   t.equal(versionOf(join(folder, "nowhere")), undefined);
   t.end();
+});
+
+t.test("torch comes from PyTorch's index of CPU builds alone, or else from where pip is configured to look", async (t) => {
+  const folder = t.testdir({});
+  const log = join(folder, "log");
+  const pip = join(folder, "pip.mjs");
+  writeFileSync(pip, `
+    import { appendFileSync } from "node:fs";
+    const args = process.argv.slice(2);
+    const { PIP_EXTRA_INDEX_URL: extra = null, PIP_CONFIG_FILE: config = null } = process.env;
+    appendFileSync(${JSON.stringify(log)}, JSON.stringify({ index: args.includes("--index-url"), alone: args.includes("--no-deps"), extra, config }) + "\\n");
+    process.exit(args.includes("--index-url") && args.includes("unreachable") ? 1 : 0);
+  `);
+  const before = process.env.PIP_EXTRA_INDEX_URL;
+  process.env.PIP_EXTRA_INDEX_URL = "cuda";
+  t.teardown(() => {
+    if (before === undefined) delete process.env.PIP_EXTRA_INDEX_URL;
+    else process.env.PIP_EXTRA_INDEX_URL = before;
+  });
+  const calls = (): unknown[] => readFileSync(log, "utf8").trim().split("\n").map((line) => JSON.parse(line) as unknown);
+  const options = { log: "test", advice: "none" };
+  await installTorch([process.execPath, pip], "torch", options);
+  t.match(calls(), [{ index: true, alone: true, extra: null, config: /nul/ }]);
+  await installTorch([process.execPath, pip, "unreachable"], "torch", options);
+  t.match(calls()[2], { index: false, alone: true, extra: "cuda" });
+  t.equal(calls().length, 3);
 });
 
 t.test("a product is made anew when a source changes, moves or goes", (t) => {
