@@ -94,6 +94,20 @@ t.test("what is wrong is said, and nothing stays open", async (t) => {
   await t.rejects(LDMPipeline.fromTorchScript({ ...parts, config: path }), { code: "ERR_CHECKPOINT_INVALID" });
 });
 
+t.test("a module without forward is refused when it is loaded", async (t) => {
+  const mute = await moduleOf("def encode(self, x):\n    return x * self.weight\n");
+  const path = join(t.testdir({}), "mute.pt");
+  await mute.save(path);
+  const parts = { scheduler: new DDIMScheduler(), config: CONFIG, trusted: true };
+  const vqDecoder = await decoder();
+  t.teardown(() => { mute.dispose(); vqDecoder.dispose(); });
+  const message = /the method forward for unet but received one with encode/;
+  await t.rejects(LDMPipeline.fromTorchScript({ ...parts, unet: path, vqDecoder }), { code: "ERR_TORCHSCRIPT_INVALID", message });
+  await t.rejects(LDMPipeline.fromTorchScript({ ...parts, unet: mute, vqDecoder }), { code: "ERR_TORCHSCRIPT_INVALID", message });
+  await t.rejects(LDMPipeline.fromTorchScript({ ...parts, unet: vqDecoder, vqDecoder: path }), { code: "ERR_TORCHSCRIPT_INVALID", message: /for vqDecoder/ });
+  t.notOk(mute.disposed || vqDecoder.disposed, "what the caller brought stays the caller's");
+});
+
 t.test("a scheduler may be a config: a literal, or a file's content", async (t) => {
   const forward = "def forward(self, sample, timestep):\n    return sample * self.weight\n";
   for (const scheduler of [{ timestep_spacing: "trailing" } as const, { _class_name: "DDIMScheduler", timestep_spacing: "trailing", foreign: 1 }]) {

@@ -12,10 +12,10 @@ import { ProgressBar } from "../scripts/setup/progress-bar.mjs";
 import { formatSeconds, Report } from "../scripts/setup/report.mjs";
 import { parseTotals, sumTotals } from "../scripts/setup/tap.mjs";
 
-/** A stream that is no terminal and keeps what is written. */
-function recorder(): { stream: NodeJS.WriteStream; text: () => string } {
+/** A stream that keeps what is written. */
+function recorder(isTTY = false): { stream: NodeJS.WriteStream; text: () => string } {
   let text = "";
-  const stream = { isTTY: false, write: (chunk: string) => { text += chunk; } } as unknown as NodeJS.WriteStream;
+  const stream = { isTTY, write: (chunk: string) => { text += chunk; } } as unknown as NodeJS.WriteStream;
   return { stream, text: () => text };
 }
 
@@ -162,6 +162,18 @@ t.test("parts are told with their time, and idle ones are not", async (t) => {
   await report.part("idle", async () => ({ result: "nothing to do" }));
   t.match(text(), /^ {2}busy +working \.\.\.\n✓ busy +worked \(0\.\d\d s\)\n$/);
   t.strictSame([0.012, 3.21, 59.6, 61, 125].map(formatSeconds), ["0.01 s", "3.2 s", "60 s", "61 s", "2 min 05 s"]);
+});
+
+t.test("what a part notes stays on a terminal, where what it does is drawn over", async (t) => {
+  const { stream, text } = recorder(true);
+  await new Report({ stream }).part("part", async (say, note) => {
+    say("looking");
+    note("passing over a folder: it is empty");
+    return { result: "found" };
+  });
+  // What a terminal shows in the end: each "\\r\\x1b[K" empties the line.
+  const shown = text().split("\n").map((line) => line.split("\r\x1b[K").at(-1));
+  t.match(shown, ["  part         passing over a folder: it is empty", /part +found/, ""]);
 });
 
 t.test("off a terminal the progress bar prints a line each tenth", (t) => {

@@ -27,12 +27,13 @@ const ADVICE = `Install one with \`python3 -m pip install torch==${LIBTORCH_VERS
 /**
  * Find a LibTorch, or install one under the project, and record the choice for the run time.
  * @param {(doing: string) => void} say
+ * @param {(text: string) => void} note told of each candidate that is passed over
  * @returns {Promise<{ result: string, value: LibTorch }>}
  */
-export async function ensureLibTorch(say) {
+export async function ensureLibTorch(say, note) {
   const recorded = readRecord();
   if (recorded) return { result: describe(recorded), value: recorded };
-  const chosen = fromEnvironment() ?? await fromPython(say) ?? await fromPrivateFolder(say);
+  const chosen = fromEnvironment() ?? await fromPython(say, note) ?? await fromPrivateFolder(say);
   mkdirSync(dirname(libTorchRecord), { recursive: true });
   writeFileSync(libTorchRecord, `${JSON.stringify(chosen, null, 2)}\n`);
   return { result: describe(chosen), value: chosen };
@@ -71,14 +72,14 @@ function fromEnvironment() {
   return { path, version: versionOf(path), source: "environment" };
 }
 
-async function fromPython(say) {
+async function fromPython(say, note) {
   say("looking for a torch of the Python on the PATH");
   const python = await findPython();
   if (!python?.torch) return undefined;
   const { path } = python.torch;
   const reason = whyRefused(path) ?? await whyNotLoadable(python.executable, path);
   if (reason) {
-    say(`passing over ${path}: ${reason}`);
+    note(`passing over ${path}: ${reason}`);
     return undefined;
   }
   return { path, version: versionOf(path), source: "python" };
