@@ -1,10 +1,16 @@
-import { inspect, type InspectOptions } from "node:util";
+import { inspect } from "node:util";
 import { checkDevice } from "./device.js";
 import { InvalidArgumentError, LatentDiffusionError } from "./errors.js";
 import {
   type Device, type DType, DTYPES, native, type NativeArgument, type NativeResult, type NumericArray, run, settle, type TensorHandle,
 } from "./native.js";
+import { EDGE, formatValues } from "./tensor-format.js";
 import { checkInteger, checkOneOf, checkOptions, unexpected } from "./validate.js";
+
+/** A tensor of so many elements is printed whole. */
+const PRINTED_WHOLE = 64;
+/** No more elements than these are printed, whatever the number of dimensions. */
+const PRINTED_MOST = 1500;
 
 /** The dtype that each typed array carries by itself. */
 const ARRAY_DTYPES: readonly (readonly [new (...args: never[]) => NumericArray, DType])[] = [
@@ -115,11 +121,16 @@ export class Tensor {
     this.dispose();
   }
 
-  [inspect.custom](_depth: number, options: InspectOptions): string {
+  [inspect.custom](depth?: number): string {
     const head = `Tensor([${this.shape.join(", ")}], ${this.dtype}, ${this.device}`;
     if (this.disposed) return `${head}, disposed)`;
-    if (this.device !== "cpu" || this.numel > 64) return `${head})`;
-    return `${head}) ${inspect(Array.from<number | bigint>(this.dataSync()), { ...options, compact: 6 })}`;
+    const elided = this.shape.map((size) => this.numel > PRINTED_WHOLE && size > 2 * EDGE);
+    const count = this.shape.reduce((product, size, i) => product * (elided[i] ? 2 * EDGE : size), 1);
+    if (this.device !== "cpu" || count > PRINTED_MOST || (depth ?? 0) < 0) return `${head})`;
+    const shown = elided.reduce<Tensor>((tensor, isElided, dim) => (isElided ? edgesOf(tensor, dim) : tensor), this);
+    const text = formatValues(shown.dataSync(), shown.shape, this.dtype, elided);
+    if (shown !== this) shown.dispose();
+    return `${head})${text.includes("\n") ? "\n" : " "}${text}`;
   }
 
   /** @internal */
@@ -136,6 +147,12 @@ export const handleOf = Tensor.handleOf;
 /** @internal Wrap a native handle. */
 export function wrapTensor(handle: TensorHandle): Tensor {
   return new Tensor(INTERNAL, handle);
+}
+
+/** The two ends of a dimension; what is only passed on is left to the garbage collector. */
+function edgesOf(tensor: Tensor, dim: number): Tensor {
+  const size = tensor.shape[dim] ?? 0;
+  return op("cat", [op("slice.Tensor", tensor, dim, 0, EDGE), op("slice.Tensor", tensor, dim, size - EDGE, size)], dim);
 }
 
 /** Node-API does not look into shared memory: what lies there is copied once more. */
