@@ -3,6 +3,7 @@ import t from "tap";
 import { Generator } from "../lib/generator.js";
 import { UNet2DModel } from "../lib/models/unet-2d-model.js";
 import { LDMPipeline } from "../lib/pipelines/ldm-pipeline.js";
+import { DDIMScheduler } from "../lib/schedulers/ddim-scheduler.js";
 
 const CHECKPOINT = join(__dirname, "fixtures", "pipelines", "tiny", "checkpoint");
 const QUICK = { numInferenceSteps: 2, seed: 1 };
@@ -67,4 +68,36 @@ t.test("the sizes that a unet takes are checked before anything is drawn", async
   };
   await refuse(reflecting, { height: 4 }, /an integer of at least 8 for height but received 4/);
   t.strictSame(generator.getState(), state, "nothing was drawn");
+});
+
+t.test("components are all that another pipeline of the same parts is made of", async (t) => {
+  using pipe = await LDMPipeline.fromPretrained(CHECKPOINT, { optimize: false, scalingFactor: 0.33 });
+  using twin = new LDMPipeline(pipe.components);
+  t.equal(twin.scalingFactor, 0.33);
+  using other = new LDMPipeline({ ...pipe.components, scalingFactor: 0.5 });
+  t.equal(other.scalingFactor, 0.5);
+  const run = { ...QUICK, outputType: "array" } as const;
+  t.strictSame((await twin.generate(run)).images.data, (await pipe.generate(run)).images.data);
+  using own = await LDMPipeline.fromPretrained(CHECKPOINT, { optimize: false });
+  t.strictSame(Object.keys(own.components), ["vqvae", "unet", "scheduler"], "the vqvae's own factor is the vqvae's to tell");
+  t.notOk("scalingFactor" in new LDMPipeline({ ...pipe.components, scalingFactor: 0.8 }).components);
+});
+
+t.test("another scheduler may be assigned; a run under way keeps its own", async (t) => {
+  using pipe = await LDMPipeline.fromPretrained(CHECKPOINT, { optimize: false });
+  const before = pipe.scheduler;
+  const timesteps: number[] = [];
+  for await (const { timestep } of pipe.stream({ ...QUICK, numInferenceSteps: 4 })) {
+    timesteps.push(timestep);
+    pipe.scheduler = DDIMScheduler.fromConfig(before.config, { timestep_spacing: "trailing" });
+  }
+  t.strictSame(timesteps, [750, 500, 250, 0, 0]);
+  t.equal(pipe.components.scheduler, pipe.scheduler);
+  const told: number[] = [];
+  await pipe.generate({ ...QUICK, numInferenceSteps: 4, onProgress: ({ timestep }) => told.push(timestep) });
+  t.strictSame(told, [999, 749, 499, 249]);
+  for (const value of [undefined, null, {}, "DDIMScheduler", pipe.unet]) {
+    t.throws(() => { pipe.scheduler = wrong(value); }, { code: "ERR_INVALID_ARGUMENT", message: /a scheduler for scheduler/ });
+  }
+  t.strictSame(pipe.config.scheduler, ["diffusers", "DDIMScheduler"]);
 });

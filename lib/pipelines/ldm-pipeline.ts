@@ -12,14 +12,14 @@ import { type PipelineConfig, pipelineConfig, removeModelIndex, writeModelIndex 
 import type { SaveWeightsOptions } from "../pretrained/weights.js";
 import type { Scheduler } from "../schedulers/scheduler.js";
 import { EXECUTION_OPTIONS } from "../script-module.js";
-import { checkOptions, checkString } from "../validate.js";
+import { checkOptions, checkString, unexpected } from "../validate.js";
 import type { GenerateOptions, StreamOptions } from "./generate-options.js";
 import { ImagePipelineOutput, type OutputType } from "./image-pipeline-output.js";
 import { loadComponents, type LoadOptions } from "./load-components.js";
 import { loadTorchScript, type TorchScriptComponents, type TorchScriptOptions } from "./load-torchscript.js";
 import { moveParts } from "./move-parts.js";
 import { holdParts, releaseParts } from "./part-holders.js";
-import { checkComponents, checkScalingFactor, type LDMComponents } from "./pipeline-parts.js";
+import { checkComponents, checkParts, checkScalingFactor, type LDMComponents } from "./pipeline-parts.js";
 import { runEvents } from "./run.js";
 import { planRun, type RunPlan } from "./run-plan.js";
 import { type EventStream, eventStream } from "./stream.js";
@@ -37,6 +37,9 @@ export interface DiffusersComponents {
   readonly scheduler: Scheduler;
 }
 
+/** What a pipeline is made of; `scalingFactor` where it was given instead of the vqvae's. */
+export type PipelineComponents<Parts extends LDMComponents> = Readonly<Parts & { readonly scalingFactor?: number }>;
+
 const PART_NAMES = ["vqvae", "unet", "scheduler"];
 
 /**
@@ -44,12 +47,7 @@ const PART_NAMES = ["vqvae", "unet", "scheduler"];
  * @see https://arxiv.org/abs/2112.10752, diffusers.LDMPipeline
  */
 export class LDMPipeline<Parts extends LDMComponents = DiffusersComponents> {
-  /** The parts, for use in other pipelines; what is shared moves together, and is freed with its last pipeline. */
-  readonly components: Readonly<Parts>;
-  /** The class of each part, as `model_index.json` says it; frozen. */
-  readonly config: PipelineConfig;
-  /** What latents are divided by before they are decoded. */
-  readonly scalingFactor: number;
+  #components: PipelineComponents<Parts>;
   #disposed = false;
 
   /**
@@ -61,10 +59,10 @@ export class LDMPipeline<Parts extends LDMComponents = DiffusersComponents> {
     checkOptions(parts, [...PART_NAMES, "scalingFactor"], "LDMPipeline");
     const { vqvae, unet, scheduler, scalingFactor } = parts ?? {};
     checkComponents({ vqvae, unet, scheduler });
-    this.scalingFactor = scalingFactor === undefined ? vqvae.config.scaling_factor : checkScalingFactor(scalingFactor);
-    this.components = Object.freeze({ vqvae, unet, scheduler }) as unknown as Readonly<Parts>;
-    this.config = pipelineConfig({ vqvae: vqvae.className ?? null, unet: unet.className ?? null, scheduler: scheduler.className });
-    holdParts(this.components);
+    if (scalingFactor !== undefined) checkScalingFactor(scalingFactor);
+    const override = scalingFactor === undefined || scalingFactor === vqvae.config.scaling_factor ? {} : { scalingFactor };
+    this.#components = Object.freeze({ vqvae, unet, scheduler, ...override }) as unknown as PipelineComponents<Parts>;
+    holdParts(this.#components);
   }
 
   /**
@@ -95,6 +93,26 @@ export class LDMPipeline<Parts extends LDMComponents = DiffusersComponents> {
     return assemble(parts, { brought: [options.unet, options.vqDecoder] });
   }
 
+  /**
+   * All that another pipeline of the same parts is made of: `new LDMPipeline(pipe.components)`. What is shared moves together, and is freed
+   * with its last pipeline.
+   */
+  get components(): PipelineComponents<Parts> {
+    return this.#components;
+  }
+
+  /** The class of each part, as `model_index.json` says it; frozen. */
+  get config(): PipelineConfig {
+    const { vqvae, unet, scheduler } = this.#components;
+    return pipelineConfig({ vqvae: vqvae.className ?? null, unet: unet.className ?? null, scheduler: scheduler.className });
+  }
+
+  /** What latents are divided by before they are decoded. */
+  get scalingFactor(): number {
+    const { vqvae, scalingFactor } = this.#components;
+    return scalingFactor ?? vqvae.config.scaling_factor;
+  }
+
   get unet(): Parts["unet"] {
     return this.components.unet;
   }
@@ -105,6 +123,13 @@ export class LDMPipeline<Parts extends LDMComponents = DiffusersComponents> {
 
   get scheduler(): Parts["scheduler"] {
     return this.components.scheduler;
+  }
+
+  /** Take another scheduler, for the runs that begin from now on. @throws InvalidArgumentError for something else */
+  set scheduler(scheduler: Parts["scheduler"]) {
+    if (scheduler === undefined) throw unexpected("a scheduler", "scheduler", scheduler);
+    checkParts({ scheduler });
+    this.#components = Object.freeze({ ...this.#components, scheduler });
   }
 
   /** Where the UNet runs. */
