@@ -9,13 +9,13 @@ const { configure, Generator, op, runtimeInfo } = require("../dist/index.js");
 const { ScriptModule } = require("../dist/script-module.js");
 const [dtype = "float32", rounds = "15"] = process.argv.slice(2);
 /** All passes of native/torchscript/passes/passes.cc: without them a graph is LibTorch's operators alone. */
-const PASSES = "amx,winograd,group-norm,norms,addends,nearest-codes,attention";
+const PASSES = "amx,winograd,direct,group-norm,norms,addends,nearest-codes,attention";
 /** Calls of each before the measured ones. */
 const WARM = 2;
 /** Side of the picture, channels in, channels out; which kernel serves a convolution is the passes' choice, by CPU and dtype. */
 const SHAPES = {
   convolution: [
-    [64, 224, 224], [64, 448, 224], [32, 448, 448], [32, 896, 448], [16, 672, 672], [16, 1344, 672], [64, 512, 512], [128, 256, 256], [256, 128, 128],
+    [64, 224, 224], [64, 448, 224], [32, 448, 448], [32, 896, 448], [16, 672, 672], [16, 1344, 672], [8, 896, 896], [8, 1792, 896], [64, 512, 512], [128, 256, 256], [256, 128, 128],
   ],
   "group-norm": [[64, 224], [32, 448], [16, 672], [64, 512], [128, 256], [256, 128]],
 };

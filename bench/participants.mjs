@@ -7,6 +7,8 @@ import { Worker } from "./worker.mjs";
 export const DIFFUSERS = "diffusers";
 /** This package as it comes. */
 export const OURS = "default";
+/** The same, where a CPU has AMX, as on one that does not. */
+const WITHOUT_AMX = "default, without AMX";
 
 /**
  * The rivals, each at its best settings: `worker` is its file in bench/workers, `options` go to its `load`, `needs` is what
@@ -35,10 +37,10 @@ export const RIVAL_KEYS = RIVALS.map(({ key }) => key);
 /**
  * Who takes part: diffusers first, everything else is compared with it.
  * @param {{ python: string, libTorch: string }} reference all but the exported networks run over this one LibTorch
- * @param {{ model: string, threads: number, dtype: string, rivals: readonly string[] }} options
+ * @param {{ model: string, threads: number, dtype: string, rivals: readonly string[], amx: boolean }} options `amx`: this CPU has it
  * @returns {Participant[]}
  */
-export function participants({ python, libTorch }, { model, threads, dtype, rivals }) {
+export function participants({ python, libTorch }, { model, threads, dtype, rivals, amx }) {
   const env = {
     ...process.env,
     LATENT_DIFFUSION_LIBTORCH: libTorch,
@@ -51,14 +53,16 @@ export function participants({ python, libTorch }, { model, threads, dtype, riva
     const extra = { ...needs && { PYTHONPATH: peersFolder }, ...cold && { TORCHINDUCTOR_CACHE_DIR: emptyFolder(".local/bench/inductor-cold") } };
     return new Worker([python, inProject(`bench/workers/${worker}_worker.py`)], { ...env, ...extra });
   };
-  const node = () => new Worker([process.execPath, inProject("bench/workers/node-worker.mjs")], env);
+  const node = (extra = {}) => () => new Worker([process.execPath, inProject("bench/workers/node-worker.mjs")], { ...env, ...extra });
   const request = { model, threads, dtype };
   return [
     { ...common, name: DIFFUSERS, rival: dtype === "float32", open: peer("diffusers"), request: { ...request, dtype: "float32" } },
     ...RIVALS.filter((rival) => rivals.includes(rival.key) && rival.dtypes.includes(dtype)).map(({ worker, options, ...rest }) => (
       { ...common, ...rest, rival: true, always: false, open: peer(worker, rest.needs), request: { ...request, ...options } })),
-    { ...common, name: "optimize: false", open: node, request: { ...request, optimize: false } },
-    { ...common, name: OURS, open: node, request: { ...request, optimize: true } },
+    { ...common, name: "optimize: false", open: node(), request: { ...request, optimize: false } },
+    // No rival computes float32 by AMX: so this is how we stand on CPUs that do not have it, nearly.
+    ...amx && dtype === "float32" ? [{ ...common, always: false, name: WITHOUT_AMX, open: node({ LATENT_DIFFUSION_WITHOUT_AMX: "1" }), request: { ...request, optimize: true } }] : [],
+    { ...common, name: OURS, open: node(), request: { ...request, optimize: true } },
   ];
 }
 

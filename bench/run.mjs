@@ -75,6 +75,7 @@ function readOptions() {
     profile: values.profile,
     dtypes: dtype === "both" ? ["float32", "bfloat16"] : [dtype],
     model: inProject(quick ? ".local/bench/tiny" : ".local/bench/full-size"),
+    amx: cpuFeatures().includes("AMX"),
     decodes: Math.ceil(rounds / 2),
     rivalTrials: 1,
     starts: 3 * trials + 1,

@@ -31,7 +31,7 @@ export class Generator {
     const { device = "cpu" } = checkOptions(options, ["device"], "Generator.fromSeed");
     const value = checkSeed(seed, "seed");
     const full = checkDevice(device, "device");
-    return new Generator(INTERNAL, run(() => native().generatorCreate(full, value)));
+    return new Generator(INTERNAL, run(() => native().generatorCreate(full, value), Generator.fromSeed));
   }
 
   /** The seed that the generator was made with. */
@@ -41,7 +41,7 @@ export class Generator {
 
   /** Copy the state out: 5056 bytes on the CPU, `torch.Generator.get_state()`'s. */
   getState(): Uint8Array {
-    return run(() => native().generatorGetState(this.#open()));
+    return run(() => native().generatorGetState(this.#open()), this.getState);
   }
 
   /**
@@ -50,7 +50,7 @@ export class Generator {
    */
   setState(state: Uint8Array): this {
     if (!(state instanceof Uint8Array)) throw unexpected("a Uint8Array", "state", state);
-    run(() => native().generatorSetState(this.#open(), state));
+    run(() => native().generatorSetState(this.#open(), state), this.setState);
     return this;
   }
 
@@ -66,14 +66,14 @@ export class Generator {
   randn(shape: readonly number[], options?: { dtype?: DType }): Tensor {
     const { dtype = "float32" } = checkOptions(options, ["dtype"], "Generator.randn");
     const args = this.#arguments(shape, dtype);
-    return wrapTensor(run(() => native().op("randn.generator", args)) as TensorHandle);
+    return wrapTensor(run(() => native().op("randn.generator", args), this.randn) as TensorHandle);
   }
 
   /** Draw numbers from [0, 1), as `torch.rand`. */
   rand(shape: readonly number[], options?: { dtype?: DType }): Tensor {
     const { dtype = "float32" } = checkOptions(options, ["dtype"], "Generator.rand");
     const args = this.#arguments(shape, dtype);
-    return wrapTensor(run(() => native().op("rand.generator", args)) as TensorHandle);
+    return wrapTensor(run(() => native().op("rand.generator", args), this.rand) as TensorHandle);
   }
 
   /**
@@ -82,7 +82,7 @@ export class Generator {
    */
   static async draw(generator: Generator, kind: "rand" | "randn", shape: readonly number[]): Promise<Tensor> {
     const args = generator.#arguments(shape, "float32");
-    return wrapTensor(await settle(native().opAsync(`${kind}.generator`, args), Generator.draw) as TensorHandle);
+    return wrapTensor(await settle(() => native().opAsync(`${kind}.generator`, args), Generator.draw) as TensorHandle);
   }
 
   /** Free the state; a second call does nothing. */

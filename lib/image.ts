@@ -20,6 +20,32 @@ export type ImageFormat = keyof ImageFormatOptions;
 
 const FORMATS: readonly ImageFormat[] = ["png", "jpeg", "webp", "avif", "tiff", "gif"];
 
+/** What sharp takes for each format: it passes over what it does not know. The types hold the lists to sharp's own, whole. */
+const FORMAT_OPTIONS: { readonly [Format in ImageFormat]: Readonly<Record<keyof ImageFormatOptions[Format], true>> } = {
+  png: {
+    force: true, progressive: true, compressionLevel: true, adaptiveFiltering: true, quality: true, effort: true, palette: true, colours: true,
+    colors: true, dither: true,
+  },
+  jpeg: {
+    force: true, quality: true, progressive: true, chromaSubsampling: true, trellisQuantisation: true, overshootDeringing: true,
+    optimiseScans: true, optimizeScans: true, optimiseCoding: true, optimizeCoding: true, quantisationTable: true, quantizationTable: true,
+    mozjpeg: true,
+  },
+  webp: {
+    force: true, loop: true, delay: true, quality: true, alphaQuality: true, lossless: true, nearLossless: true, smartSubsample: true,
+    smartDeblock: true, effort: true, minSize: true, mixed: true, preset: true, exact: true,
+  },
+  avif: { force: true, quality: true, lossless: true, effort: true, chromaSubsampling: true, bitdepth: true, tune: true },
+  tiff: {
+    force: true, quality: true, compression: true, bigtiff: true, predictor: true, pyramid: true, tile: true, tileWidth: true, tileHeight: true,
+    xres: true, yres: true, bitdepth: true, miniswhite: true, resolutionUnit: true,
+  },
+  gif: {
+    force: true, loop: true, delay: true, reuse: true, progressive: true, colours: true, colors: true, effort: true, dither: true,
+    interFrameMaxError: true, interPaletteMaxError: true, keepDuplicateFrames: true,
+  },
+};
+
 const EXTENSIONS: ReadonlyMap<string, ImageFormat> = new Map([
   [".png", "png"], [".jpg", "jpeg"], [".jpeg", "jpeg"], [".webp", "webp"], [".avif", "avif"], [".tif", "tiff"], [".tiff", "tiff"], [".gif", "gif"],
 ]);
@@ -92,11 +118,12 @@ export class Image {
   /**
    * Encode as a file's bytes.
    * @param options sharp's for the format, such as `{ quality: 90 }`
-   * @throws InvalidArgumentError for an unknown format or an option that sharp refuses; LatentDiffusionError `ERR_IO` where the
+   * @throws InvalidArgumentError for an unknown format, or an option that sharp does not know or refuses; LatentDiffusionError `ERR_IO` where the
    *   format cannot hold such a picture, `ERR_ADDON_NOT_FOUND` without sharp
    */
   async toBuffer<Format extends ImageFormat>(format: Format = "png" as Format, options?: ImageFormatOptions[Format]): Promise<Buffer> {
     checkOneOf(format, "format", FORMATS);
+    checkOptions(options, Object.keys(FORMAT_OPTIONS[format]), `Image.toBuffer("${format}")`);
     return configure(this.toSharp(), format, options).toBuffer().catch(raiseIo(`Cannot encode ${inspect(this)} as ${format}`));
   }
 

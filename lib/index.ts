@@ -12,7 +12,7 @@ export { type DecoderOutput, type VQDecodeOptions, type VQEncoderOutput, VQModel
 export { type Device, type DType, type NumericArray, type WaitPolicy } from "./native.js";
 export { type GenerateOptions, type Progress, type StreamEvent, type StreamOptions } from "./pipelines/generate-options.js";
 export { type ImageArray, ImagePipelineOutput, type ImagesOf, type OutputType } from "./pipelines/image-pipeline-output.js";
-export { type DiffusersComponents, LDMPipeline, type PipelineLoadOptions } from "./pipelines/ldm-pipeline.js";
+export { type DiffusersComponents, LDMPipeline, type PipelineComponents, type PipelineLoadOptions } from "./pipelines/ldm-pipeline.js";
 export { type TorchScriptComponents, type TorchScriptOptions } from "./pipelines/load-torchscript.js";
 export { type DenoisingNetwork, type LatentDecoder, type LDMComponents } from "./pipelines/pipeline-parts.js";
 export { type EventStream } from "./pipelines/stream.js";

@@ -19,6 +19,8 @@ export interface LibTorch {
   readonly cuda: boolean;
   /** Absolute paths, in the order in which they must be opened. */
   readonly libraries: readonly string[];
+  /** The one of them that everything else hangs on. */
+  readonly cpuLibrary: string;
 }
 
 /** The record of `scripts/setup.mjs`: what it found, and what the addon was therefore built against. */
@@ -27,6 +29,8 @@ interface SetupRecord {
   readonly version: string;
 }
 
+const RECORD_FILE = join(PACKAGE_ROOT, "build", "libtorch.json");
+
 /**
  * Find LibTorch: the `libtorch` option, else the variable `LATENT_DIFFUSION_LIBTORCH`, else what setup recorded.
  * Whoever names one means it: a candidate that does not fit is an error, and the next one is not taken in silence.
@@ -34,20 +38,22 @@ interface SetupRecord {
  */
 export function findLibTorch(option: string | undefined): LibTorch {
   const record = readRecord();
-  const candidates: [source: string, path: string | undefined][] = [
+  const builtAgainst = record && "version" in record ? record.version : BUILT_AGAINST;
+  const candidates: [source: string, named: string | Refusal | undefined][] = [
     ["configure({ libtorch })", option],
     ["the environment variable LATENT_DIFFUSION_LIBTORCH", process.env.LATENT_DIFFUSION_LIBTORCH || undefined],
-    ["the record of `npm run setup`", record?.path],
+    ["the record of `npm run setup`", record && "path" in record ? record.path : record],
   ];
   const report: string[] = [];
-  for (const [source, path] of candidates) {
-    if (path === undefined) {
+  for (const [source, named] of candidates) {
+    if (named === undefined) {
       report.push(`${source}: not set`);
       continue;
     }
-    const found = inspectFolder(resolve(path), source, record?.version ?? BUILT_AGAINST);
+    const path = typeof named === "string" ? resolve(named) : RECORD_FILE;
+    const found = typeof named === "string" ? inspectFolder(path, source, builtAgainst) : named;
     if (!("reason" in found)) return found;
-    report.push(`${source}: ${resolve(path)}: ${found.reason}`);
+    report.push(`${source}: ${path}: ${found.reason}`);
     throw new LatentDiffusionError(found.code, `LibTorch cannot be used:\n  ${report.join("\n  ")}`);
   }
   throw new LatentDiffusionError(
@@ -57,13 +63,21 @@ export function findLibTorch(option: string | undefined): LibTorch {
   );
 }
 
-function readRecord(): SetupRecord | undefined {
-  const file = join(PACKAGE_ROOT, "build", "libtorch.json");
-  if (!existsSync(file)) return undefined;
-  const record: unknown = JSON.parse(readFileSync(file, "utf8"));
+function readRecord(): SetupRecord | Refusal | undefined {
+  if (!existsSync(RECORD_FILE)) return undefined;
+  const record = parseRecord(readFileSync(RECORD_FILE, "utf8"));
   const fits = typeof record === "object" && record !== null && "path" in record && typeof record.path === "string"
     && "version" in record && typeof record.version === "string";
-  return fits ? { path: String(record.path), version: String(record.version) } : undefined;
+  if (fits) return { path: String(record.path), version: String(record.version) };
+  return { code: "ERR_LIBTORCH_NOT_FOUND", reason: "it is damaged; `npm run setup` writes it anew" };
+}
+
+function parseRecord(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }
 
 interface Refusal {
@@ -86,7 +100,7 @@ function inspectFolder(path: string, source: string, builtAgainst: string): LibT
   }
   const libraries = [...others, cpu, ...cudaLibraryNames()].map((name) => join(path, "lib", name)).filter((file) => existsSync(file));
   const cuda = libraries.some((file) => file.includes("torch_cuda"));
-  return { path, version, source, cuda, libraries };
+  return { path, version, source, cuda, libraries, cpuLibrary: join(path, "lib", cpu) };
 }
 
 /** The CPU library, then those that it needs, which must be opened before it. */

@@ -1,4 +1,4 @@
-import { InvalidArgumentError, LatentDiffusionError, type ErrorCode } from "./errors.js";
+import { AbortError, InvalidArgumentError, LatentDiffusionError, type ErrorCode } from "./errors.js";
 
 /** Remember where the caller stands, so that a later rejection can point there. */
 export function captureCaller(caller: (...args: never[]) => unknown): { stack?: string } {
@@ -9,15 +9,25 @@ export function captureCaller(caller: (...args: never[]) => unknown): { stack?: 
 
 /**
  * Turn what the addon threw into this package's error. The addon sets `code`; whatever lacks one is passed on as it is.
- * @param site where the caller stood, for errors that were born on another thread and have no JavaScript stack
+ * @param site where the caller stood: an error that was born on another thread has no JavaScript stack, and the way within this package
+ *   is of no use to its users
  */
-export function translateNativeError(error: unknown, site?: { stack?: string }): unknown {
+export function translateNativeError(error: unknown, site: { stack?: string }): unknown {
+  if (isOwn(error)) return anchorError(error, site);
   if (!(error instanceof Error) || !("code" in error) || typeof error.code !== "string") return error;
-  if (error instanceof LatentDiffusionError || error instanceof InvalidArgumentError) return error;
-  const translated = translate(error.code as ErrorCode, error);
-  const frames = (site ?? error).stack?.split("\n").filter((line) => /^ +at /.test(line)) ?? [];
-  translated.stack = [`${translated.name}: ${translated.message}`, ...frames].join("\n");
-  return translated;
+  return anchorError(translate(error.code as ErrorCode, error), site);
+}
+
+/** Let the stack of one of this package's errors start where the caller stood: V8 keeps ten frames, and work can be deeper. Others stay. */
+export function anchorError<T>(error: T, site: { stack?: string }): T {
+  if (!isOwn(error)) return error;
+  const frames = site.stack?.split("\n").filter((line) => /^ +at /.test(line)) ?? [];
+  if (frames.length > 0) error.stack = [`${error.name}: ${error.message}`, ...frames].join("\n");
+  return error;
+}
+
+function isOwn(error: unknown): error is LatentDiffusionError | InvalidArgumentError | AbortError {
+  return error instanceof LatentDiffusionError || error instanceof InvalidArgumentError || error instanceof AbortError;
 }
 
 function translate(code: ErrorCode, error: Error): Error {

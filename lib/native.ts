@@ -1,4 +1,6 @@
 import bindings from "bindings";
+import { realpathSync } from "node:fs";
+import { basename, dirname } from "node:path";
 import { isMainThread } from "node:worker_threads";
 import { LatentDiffusionError } from "./errors.js";
 import { findLibTorch, type LibTorch, PACKAGE_ROOT } from "./libtorch.js";
@@ -138,6 +140,10 @@ export interface Addon {
 interface Loader {
   /** Open a shared library for good; @returns null, or why it could not be. */
   open(path: string): string | null;
+  /** Where the process's library of this file name came from, whoever opened it; null if none did. */
+  opened(name: string): string | null;
+  /** A variable of the process, which a worker's `process.env` only copies. */
+  environment(name: string): string | null;
   /** Set a variable that LibTorch's libraries read as they are opened, unless the user has. */
   setEnvironment(name: string, value: string): void;
 }
@@ -152,7 +158,8 @@ let opened: { addon: Addon; libtorch: LibTorch } | undefined;
 
 /**
  * Open LibTorch and the addon on first use.
- * @throws LatentDiffusionError `ERR_LIBTORCH_NOT_FOUND`, `ERR_LIBTORCH_UNSUPPORTED` or `ERR_ADDON_NOT_FOUND`
+ * @throws LatentDiffusionError `ERR_LIBTORCH_NOT_FOUND`, `ERR_LIBTORCH_UNSUPPORTED` or `ERR_ADDON_NOT_FOUND`; `ERR_INVALID_STATE` where the
+ *   process has opened another one
  */
 export function native(): Addon {
   opened ??= open();
@@ -167,8 +174,10 @@ export function openedLibTorch(): LibTorch | undefined {
 function open(): { addon: Addon; libtorch: LibTorch } {
   const loader = loadAddon("libtorch_loader") as Loader;
   const libtorch = findLibTorch(openingOptions.libtorch);
-  for (const [name, value] of Object.entries(waitVariables(openingOptions.waitPolicy ?? "balanced"))) {
-    loader.setEnvironment(name, value);
+  const before = loader.opened(basename(libtorch.cpuLibrary));
+  if (before !== null) joinOpened(loader, libtorch, before);
+  else {
+    for (const [name, value] of Object.entries(waitVariables(openingOptions.waitPolicy ?? "balanced"))) loader.setEnvironment(name, value);
   }
   for (const library of libtorch.libraries) {
     const reason = loader.open(library);
@@ -181,6 +190,43 @@ function open(): { addon: Addon; libtorch: LibTorch } {
   // Node runs no cleanup hooks on process.exit() in the main thread; a worker's end must not stop the others' executors.
   if (isMainThread) process.once("exit", () => addon.shutdown());
   return { addon, libtorch };
+}
+
+/**
+ * Check that what was asked for is what a worker, the main thread or another copy of this package opened before: a second LibTorch
+ * would abort the process, and how its threads wait is settled.
+ * @param before the path of the CPU library that is open
+ * @throws LatentDiffusionError `ERR_INVALID_STATE`
+ */
+function joinOpened(loader: Loader, libtorch: LibTorch, before: string): void {
+  if (realPath(before) !== realPath(libtorch.cpuLibrary)) {
+    throw new LatentDiffusionError(
+      "ERR_INVALID_STATE",
+      `Expected the LibTorch that this process has opened, ${dirname(dirname(before))}, but received ${libtorch.path} (${libtorch.source}): `
+        + "a process holds one, for its workers and all copies of this package; name the same folder everywhere",
+    );
+  }
+  const wanted = openingOptions.waitPolicy;
+  const found = waitPolicyOf(loader);
+  if (wanted === undefined || wanted === found) return;
+  throw new LatentDiffusionError("ERR_INVALID_STATE", `configure({ waitPolicy: "${wanted}" }) comes too late: this process has opened LibTorch with "${found}"`);
+}
+
+/** Two ways may lead to one folder. */
+function realPath(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return path;
+  }
+}
+
+/** The policy that the process's variables stand for. */
+function waitPolicyOf(loader: Loader): WaitPolicy {
+  const policies: readonly WaitPolicy[] = ["passive", "balanced"];
+  const fits = (policy: WaitPolicy): boolean =>
+    Object.entries(waitVariables(policy)).every(([name, value]) => loader.environment(name)?.toUpperCase() === value);
+  return policies.find(fits) ?? "active";
 }
 
 /**
@@ -207,21 +253,24 @@ function loadAddon(name: string): unknown {
   }
 }
 
-/** Await a native promise; a rejection becomes this package's error with the stack of `caller`'s caller. */
-export async function settle<T>(promise: Promise<T>, caller: (...args: never[]) => unknown): Promise<T> {
+/**
+ * Call an export that promises, and await it; what it throws, at once or later, becomes this package's error with the stack of
+ * `caller`'s caller.
+ */
+export async function settle<T>(call: () => Promise<T>, caller: (...args: never[]) => unknown): Promise<T> {
   const site = captureCaller(caller);
   try {
-    return await promise;
+    return await call();
   } catch (error) {
     throw translateNativeError(error, site);
   }
 }
 
-/** Call a synchronous export; what it throws becomes this package's error. */
-export function run<T>(call: () => T): T {
+/** Call a synchronous export; what it throws becomes this package's error with the stack of `caller`'s caller. */
+export function run<T>(call: () => T, caller: (...args: never[]) => unknown): T {
   try {
     return call();
   } catch (error) {
-    throw translateNativeError(error);
+    throw translateNativeError(error, captureCaller(caller));
   }
 }

@@ -5,11 +5,20 @@ import { checkInteger, checkOneOf, checkOptions, checkString } from "./validate.
 
 /** Options of the process, not of a pipeline. */
 export interface RuntimeOptions {
-  /** LibTorch's folder (it holds `lib/`); only before first use. Default: `LATENT_DIFFUSION_LIBTORCH`, else what setup recorded. */
+  /**
+   * LibTorch's folder (it holds `lib/`); only before first use, and the same in all workers. Default: `LATENT_DIFFUSION_LIBTORCH`, else
+   * what setup recorded.
+   */
   libtorch?: string;
-  /** Intra-op threads on the CPU; default: `OMP_NUM_THREADS`, else the number of cores. Bits may depend on it. */
+  /**
+   * Intra-op threads on the CPU; default: `OMP_NUM_THREADS`, else the number of cores. Bits may depend on it. Workers share the one
+   * executor, so it is the process's: the last call decides for all.
+   */
   threads?: number;
-  /** How idle compute threads wait; only before first use. `"passive"` leaves the most to a busy event loop, `"active"` the least. */
+  /**
+   * How idle compute threads wait; only before first use, and the same in all workers. `"passive"` leaves the most to a busy event loop,
+   * `"active"` the least.
+   */
   waitPolicy?: WaitPolicy;
 }
 
@@ -26,7 +35,8 @@ export interface RuntimeInfo {
 }
 
 /**
- * Set the process's options. LibTorch is opened lazily, so the first use is the first tensor or model.
+ * Set the process's options. LibTorch is opened lazily, so the first use is the first tensor or model; where a worker or another copy of
+ * this package has opened it, that use throws `ERR_INVALID_STATE` if it was asked for otherwise here.
  * @throws InvalidArgumentError for a wrong option
  * @throws LatentDiffusionError `ERR_INVALID_STATE` if LibTorch is open already and `libtorch` or `waitPolicy` would change
  */
@@ -50,7 +60,7 @@ export function configure(options: RuntimeOptions): void {
 
 /**
  * Say which LibTorch is in use and who named it, and what it can run on. Opens LibTorch.
- * @throws LatentDiffusionError `ERR_LIBTORCH_NOT_FOUND`, `ERR_LIBTORCH_UNSUPPORTED`, `ERR_ADDON_NOT_FOUND`
+ * @throws LatentDiffusionError `ERR_LIBTORCH_NOT_FOUND`, `ERR_LIBTORCH_UNSUPPORTED`, `ERR_ADDON_NOT_FOUND`, `ERR_INVALID_STATE`
  */
 export function runtimeInfo(): RuntimeInfo {
   const { builtWith, cpuCapability, cudaDevices, threads } = native().runtimeInfo();

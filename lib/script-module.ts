@@ -88,7 +88,7 @@ export class ScriptModule {
       );
     }
     checkExecution(execution);
-    const handle = await settle(native().moduleLoad(path), ScriptModule.load);
+    const handle = await settle(() => native().moduleLoad(path), ScriptModule.load);
     return ScriptModule.#start(new ScriptModule(INTERNAL, handle, null), execution);
   }
 
@@ -99,7 +99,7 @@ export class ScriptModule {
   static async define(spec: ModuleSpec, weights: ReadonlyMap<string, Weight>, options?: ExecutionOptions): Promise<ScriptModule> {
     const execution = checkOptions(options, EXECUTION_OPTIONS, "ScriptModule.define");
     checkExecution(execution);
-    const handle = await settle(native().moduleDefine(spec), ScriptModule.define);
+    const handle = await settle(() => native().moduleDefine(spec), ScriptModule.define);
     const ordered = native().moduleInfo(handle).parameters.map(({ name }) => {
       const weight = weights.get(name);
       if (!weight) throw new LatentDiffusionError("ERR_CHECKPOINT_INVALID", `No weight for the parameter ${name}`);
@@ -159,11 +159,12 @@ export class ScriptModule {
     const { signal } = checkOptions(options, ["signal"], "ScriptModule.call");
     checkSignal(signal, "signal");
     if (!this.info.methods.includes(method)) throw unexpected(`a method of the module (${this.info.methods.join(", ")})`, "method", method);
+    if (!Array.isArray(args)) throw unexpected("an array of arguments", "args", args);
     const { handle } = this.#running();
     const lowered = args.map(lowerArgument);
     throwIfAborted(signal);
     const flag = signal ? native().flagCreate() : null;
-    const forward = settle(native().moduleForward(handle, method, lowered, flag), this.call);
+    const forward = settle(() => native().moduleForward(handle, method, lowered, flag), this.call);
     if (!signal || !flag) return raise(await forward);
     return raise(await abortable(forward, signal, () => native().flagSet(flag)));
   }
@@ -172,21 +173,22 @@ export class ScriptModule {
    * Derive for another device or dtype, in place; on failure the old state stands.
    * @throws LatentDiffusionError `ERR_DEVICE_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`, `ERR_CONFIG_UNSUPPORTED` for a trace, `ERR_DISPOSED`
    */
-  async to(options: ExecutionOptions): Promise<this> {
+  async to(options?: ExecutionOptions): Promise<this> {
     const staged = await this.stage(options);
     staged.commit();
     return this;
   }
 
   /** The first half of {@link to}, for those who must move several modules or none; the next move waits for the second half. */
-  async stage(options: ExecutionOptions): Promise<StagedExecution> {
-    checkExecution(checkOptions(options, EXECUTION_OPTIONS, "ScriptModule.to"));
+  async stage(options?: ExecutionOptions): Promise<StagedExecution> {
+    const execution = checkOptions(options, EXECUTION_OPTIONS, "ScriptModule.to");
+    checkExecution(execution);
     const before = this.#lastMove;
     let end = (): void => undefined;
     this.#lastMove = new Promise<void>((resolve) => { end = resolve; });
     await before;
     try {
-      const { commit, discard } = await this.#derive(options, false);
+      const { commit, discard } = await this.#derive(execution, false);
       return { commit: () => { commit(); end(); }, discard: () => { discard(); end(); } };
     } catch (error) {
       end();
@@ -205,7 +207,7 @@ export class ScriptModule {
     }
     this.#checkBaked(device, dtype);
     const target = { device, dtype: asStored ? null : dtype, optimize };
-    const handle = await settle(native().moduleDerive(this.#module, this.#lowerWeights(), target), this.stage);
+    const handle = await settle(() => native().moduleDerive(this.#module, this.#lowerWeights(), target), this.stage);
     return {
       commit: () => {
         if (this.#disposed) {
@@ -231,7 +233,7 @@ export class ScriptModule {
     if (this.#disposed) throw disposedError();
     const target = dtype === undefined ? null : checkFloatingDType(dtype, "dtype");
     // Begun before anything is waited for: the module may be disposed next.
-    await replaceNamedFile(path, (temporary) => settle(native().moduleSave(this.#module, this.#lowerWeights(), temporary, target), this.save));
+    await replaceNamedFile(path, (temporary) => settle(() => native().moduleSave(this.#module, this.#lowerWeights(), temporary, target), this.save));
   }
 
   /** Free the code and the weights, after what is queued; a second call does nothing. */

@@ -1,10 +1,16 @@
-import { inspect, type InspectOptions } from "node:util";
+import { inspect } from "node:util";
 import { checkDevice } from "./device.js";
 import { InvalidArgumentError, LatentDiffusionError } from "./errors.js";
 import {
   type Device, type DType, DTYPES, native, type NativeArgument, type NativeResult, type NumericArray, run, settle, type TensorHandle,
 } from "./native.js";
+import { EDGE, formatValues } from "./tensor-format.js";
 import { checkInteger, checkOneOf, checkOptions, unexpected } from "./validate.js";
+
+/** A tensor of so many elements is printed whole. */
+const PRINTED_WHOLE = 64;
+/** No more elements than these are printed, whatever the number of dimensions. */
+const PRINTED_MOST = 1500;
 
 /** The dtype that each typed array carries by itself. */
 const ARRAY_DTYPES: readonly (readonly [new (...args: never[]) => NumericArray, DType])[] = [
@@ -56,7 +62,7 @@ export class Tensor {
     if (count !== source.length) {
       throw new InvalidArgumentError(`Expected ${count} elements for shape [${sizes.join(", ")}] but received ${source.length}`);
     }
-    const handle = run(() => native().tensorFrom(unshared(source as NumericArray), sizes, own));
+    const handle = run(() => native().tensorFrom(unshared(source as NumericArray), sizes, own), Tensor.from);
     const tensor = new Tensor(INTERNAL, handle);
     return dtype === undefined || dtype === own ? tensor : op("to.dtype", tensor, dtype);
   }
@@ -77,8 +83,7 @@ export class Tensor {
    * @throws LatentDiffusionError `ERR_DISPOSED`, `ERR_OUT_OF_MEMORY`
    */
   data(): Promise<NumericArray> {
-    const handle = handleOf(this);
-    return settle(native().tensorData(handle), this.data);
+    return settle(() => native().tensorData(handleOf(this)), this.data);
   }
 
   /**
@@ -86,7 +91,7 @@ export class Tensor {
    * @throws InvalidArgumentError for a tensor on another device
    */
   dataSync(): NumericArray {
-    return run(() => native().tensorDataSync(handleOf(this)));
+    return run(() => native().tensorDataSync(handleOf(this)), this.dataSync);
   }
 
   /**
@@ -103,7 +108,7 @@ export class Tensor {
     }
     const handle = handleOf(this);
     if ((device ?? this.device) === this.device && (dtype ?? this.dtype) === this.dtype) return this;
-    return new Tensor(INTERNAL, await settle(native().tensorTo(handle, device, dtype), this.to));
+    return new Tensor(INTERNAL, await settle(() => native().tensorTo(handle, device, dtype), this.to));
   }
 
   /** Free the memory now, unless work in the queue still holds it; a second call does nothing. */
@@ -116,11 +121,16 @@ export class Tensor {
     this.dispose();
   }
 
-  [inspect.custom](_depth: number, options: InspectOptions): string {
+  [inspect.custom](depth?: number): string {
     const head = `Tensor([${this.shape.join(", ")}], ${this.dtype}, ${this.device}`;
     if (this.disposed) return `${head}, disposed)`;
-    if (this.device !== "cpu" || this.numel > 64) return `${head})`;
-    return `${head}) ${inspect(Array.from<number | bigint>(this.dataSync()), { ...options, compact: 6 })}`;
+    const elided = this.shape.map((size) => this.numel > PRINTED_WHOLE && size > 2 * EDGE);
+    const count = this.shape.reduce((product, size, i) => product * (elided[i] ? 2 * EDGE : size), 1);
+    if (this.device !== "cpu" || count > PRINTED_MOST || (depth ?? 0) < 0) return `${head})`;
+    const shown = elided.reduce<Tensor>((tensor, isElided, dim) => (isElided ? edgesOf(tensor, dim) : tensor), this);
+    const text = formatValues(shown.dataSync(), shown.shape, this.dtype, elided);
+    if (shown !== this) shown.dispose();
+    return `${head})${text.includes("\n") ? "\n" : " "}${text}`;
   }
 
   /** @internal */
@@ -137,6 +147,12 @@ export const handleOf = Tensor.handleOf;
 /** @internal Wrap a native handle. */
 export function wrapTensor(handle: TensorHandle): Tensor {
   return new Tensor(INTERNAL, handle);
+}
+
+/** The two ends of a dimension; what is only passed on is left to the garbage collector. */
+function edgesOf(tensor: Tensor, dim: number): Tensor {
+  const size = tensor.shape[dim] ?? 0;
+  return op("cat", [op("slice.Tensor", tensor, dim, 0, EDGE), op("slice.Tensor", tensor, dim, size - EDGE, size)], dim);
 }
 
 /** Node-API does not look into shared memory: what lies there is copied once more. */
@@ -207,12 +223,12 @@ type Operand = Tensor | number | boolean | string | null | undefined | readonly 
  * @throws LatentDiffusionError `ERR_TORCH` with LibTorch's message for operands that do not fit, `ERR_DISPOSED`
  */
 export function op<Name extends keyof Operators>(name: Name, ...operands: Parameters<Operators[Name]>): Tensor {
-  return wrapResult(run(() => native().op(name, lower(operands as readonly Operand[]))));
+  return wrapResult(run(() => native().op(name, lower(operands as readonly Operand[])), op));
 }
 
 /** Run one operator on the executor of the first tensor's device; for tensors of an image's size and more. */
 export async function opAsync<Name extends keyof Operators>(name: Name, ...operands: Parameters<Operators[Name]>): Promise<Tensor> {
-  return wrapResult(await settle(native().opAsync(name, lower(operands as readonly Operand[])), opAsync));
+  return wrapResult(await settle(() => native().opAsync(name, lower(operands as readonly Operand[])), opAsync));
 }
 
 function lower(operands: readonly Operand[]): NativeArgument[] {

@@ -7,7 +7,7 @@ import { inProject } from "./setup/paths.mjs";
 const LIB_ROWS = [
   ["errors", "validate"],
   ["native", "native-errors", "libtorch", "runtime", "device"],
-  ["tensor", "generator", "script-module", "pretrained/"],
+  ["tensor", "tensor-format", "generator", "script-module", "pretrained/"],
   ["models/", "schedulers/", "image", "image-grid"],
   ["pipelines/"],
   ["index"],

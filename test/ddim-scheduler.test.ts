@@ -210,6 +210,15 @@ t.test("configs that are wrong, or that diffusers breaks on, are refused", async
   t.throws(() => new DDIMScheduler(wrong(null)), { code: "ERR_INVALID_ARGUMENT" });
 });
 
+t.test("a config may be spread into a literal, as Python's **config", async (t) => {
+  const file = DDIMScheduler.fromConfig({ _class_name: "PNDMScheduler", _diffusers_version: "0.7.0", beta_start: 0.0015, _use_default_values: ["beta_end"] });
+  const spread = new DDIMScheduler({ ...file.config, timestep_spacing: "trailing" });
+  t.match(spread.config, { _class_name: "DDIMScheduler", _diffusers_version: "0.7.0", beta_start: 0.0015, timestep_spacing: "trailing" });
+  t.notOk("_use_default_values" in spread.config, "all of them are set");
+  const foreign = DDIMScheduler.fromConfig({ _class_name: "PNDMScheduler", skip_prk_steps: true });
+  t.throws(() => new DDIMScheduler({ ...foreign.config }), { code: "ERR_INVALID_ARGUMENT", message: /"skip_prk_steps" .*DDIMScheduler\.fromConfig keeps/ });
+});
+
 t.test("schedules that cannot be run are refused before the first step", async (t) => {
   t.throws(() => scheduled({ steps_offset: 1 }, 1000), { code: "ERR_CONFIG_UNSUPPORTED", message: /visits timestep 1000, outside 0 to 999/ });
   t.throws(() => scheduled({ timestep_spacing: "trailing" }, 61), { code: "ERR_CONFIG_UNSUPPORTED", message: /timestep -1/ });
@@ -217,6 +226,10 @@ t.test("schedules that cannot be run are refused before the first step", async (
   t.throws(() => scheduled({}, 0), { code: "ERR_INVALID_ARGUMENT" });
   const zeroSnr = { ...LDM, rescale_betas_zero_snr: true, timestep_spacing: "trailing" } as const;
   t.throws(() => scheduled(zeroSnr, 10).checkSteps({}), { code: "ERR_CONFIG_UNSUPPORTED", message: /timestep 999.*v_prediction/ });
+  const clipped = { rescale_betas_zero_snr: true, timestep_spacing: "trailing" } as const;
+  t.doesNotThrow(() => scheduled(clipped, 10).checkSteps());
+  t.throws(() => scheduled(clipped, 10).checkSteps(wrong(null)), { code: "ERR_INVALID_ARGUMENT" });
+  t.throws(() => scheduled({ ...clipped, thresholding: true }, 10).checkSteps({}), { code: "ERR_CONFIG_UNSUPPORTED", message: /timestep 999/ });
   t.doesNotThrow(() => scheduled({ ...zeroSnr, prediction_type: "v_prediction" }, 10).checkSteps({ eta: 0.9 }));
   t.throws(() => scheduled({ beta_start: 0 }, 10).checkSteps({}), { code: "ERR_CONFIG_UNSUPPORTED", message: /timestep 0.*no noise to remove/ });
   const cosine = { beta_schedule: "squaredcos_cap_v2", rescale_betas_zero_snr: true, timestep_spacing: "trailing", prediction_type: "v_prediction" } as const;

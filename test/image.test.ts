@@ -65,6 +65,9 @@ t.test("toBuffer writes the format that it is asked for, png by default, with sh
   t.ok((await image.toBuffer("jpeg", { quality: 10 })).length < (await image.toBuffer("jpeg", { quality: 95 })).length);
   await t.rejects(image.toBuffer("bmp" as "png"), { code: "ERR_INVALID_ARGUMENT", message: /Expected one of "png", .* for format but received "bmp"/ });
   await t.rejects(image.toBuffer("jpeg", { quality: 500 }), { code: "ERR_INVALID_ARGUMENT", message: /quality but received 500 .*an option of sharp's for jpeg/ });
+  await t.rejects(image.toBuffer("png", { compresionLevel: 3 } as object), { code: "ERR_INVALID_ARGUMENT", message: /"compresionLevel" .*did you mean "compressionLevel"/ });
+  await t.rejects(image.toBuffer("jpeg", { lossless: true } as object), { code: "ERR_INVALID_ARGUMENT", message: /"lossless" for Image.toBuffer\("jpeg"\)/ });
+  await t.rejects(image.toBuffer("png", null as never), { code: "ERR_INVALID_ARGUMENT" });
   await t.rejects(ramp(20_000, 1).toBuffer("webp"), { code: "ERR_IO", message: /Cannot encode Image\(20000 x 1, RGB\) as webp: / });
 });
 

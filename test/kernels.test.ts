@@ -23,7 +23,8 @@ const SETS = ["default", "avx2", "avx512"];
 const CONVOLUTIONS = ["4 x 4 tiles", "4 x 4 tiles, many channels", "4 x 4 tiles, odd channels", "4 x 4 tiles, as traced", "2 x 2 tiles", "two methods with the same weights", "no batch"];
 const ATTENTION = ["attention", "attention, one long head", "attention, short vectors", "attention, a given scale", "attention, fewer keys than queries"];
 const KEPT = ["too small to gain", "too few channels", "weights of another dtype", "attention, causal"];
-const PASSES = ["winograd", "group-norm", "attention"];
+const DIRECT = ["few pixels", "few pixels, as traced"];
+const PASSES = ["winograd", "direct", "group-norm", "attention"];
 
 interface SearchResult {
   readonly name: string;
@@ -137,6 +138,7 @@ t.test("each pass rewrites what it is for, and can be switched off alone", async
 function passOf(name: string): string | null {
   if (KEPT.includes(name)) return null;
   if (CONVOLUTIONS.includes(name)) return "winograd";
+  if (DIRECT.includes(name)) return "direct";
   return ATTENTION.includes(name) ? "attention" : "group-norm";
 }
 

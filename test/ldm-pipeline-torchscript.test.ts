@@ -94,6 +94,20 @@ t.test("what is wrong is said, and nothing stays open", async (t) => {
   await t.rejects(LDMPipeline.fromTorchScript({ ...parts, config: path }), { code: "ERR_CHECKPOINT_INVALID" });
 });
 
+t.test("a module without forward is refused when it is loaded", async (t) => {
+  const mute = await moduleOf("def encode(self, x):\n    return x * self.weight\n");
+  const path = join(t.testdir({}), "mute.pt");
+  await mute.save(path);
+  const parts = { scheduler: new DDIMScheduler(), config: CONFIG, trusted: true };
+  const vqDecoder = await decoder();
+  t.teardown(() => { mute.dispose(); vqDecoder.dispose(); });
+  const message = /the method forward for unet but received one with encode/;
+  await t.rejects(LDMPipeline.fromTorchScript({ ...parts, unet: path, vqDecoder }), { code: "ERR_TORCHSCRIPT_INVALID", message });
+  await t.rejects(LDMPipeline.fromTorchScript({ ...parts, unet: mute, vqDecoder }), { code: "ERR_TORCHSCRIPT_INVALID", message });
+  await t.rejects(LDMPipeline.fromTorchScript({ ...parts, unet: vqDecoder, vqDecoder: path }), { code: "ERR_TORCHSCRIPT_INVALID", message: /for vqDecoder/ });
+  t.notOk(mute.disposed || vqDecoder.disposed, "what the caller brought stays the caller's");
+});
+
 t.test("a scheduler may be a config: a literal, or a file's content", async (t) => {
   const forward = "def forward(self, sample, timestep):\n    return sample * self.weight\n";
   for (const scheduler of [{ timestep_spacing: "trailing" } as const, { _class_name: "DDIMScheduler", timestep_spacing: "trailing", foreign: 1 }]) {
@@ -105,6 +119,22 @@ t.test("a scheduler may be a config: a literal, or a file's content", async (t) 
     await pipe.unet.to("float64");
     t.equal(pipe.unet.dtype, "float64", "a part moves by itself too");
   }
+});
+
+t.test("a scheduler's folder is read by the class that its file names", async (t) => {
+  const folder = t.testdir({});
+  const parts = { unet: await moduleOf("def forward(self, sample, timestep):\n    return sample * self.weight\n"), vqDecoder: await decoder(), config: CONFIG, trusted: true };
+  t.teardown(() => { parts.unet.dispose(); parts.vqDecoder.dispose(); });
+  const write = (config: object): void => writeFileSync(join(folder, "scheduler_config.json"), JSON.stringify(config));
+  write({ _class_name: "PNDMScheduler", skip_prk_steps: true });
+  await t.rejects(LDMPipeline.fromTorchScript({ ...parts, scheduler: folder }), {
+    code: "ERR_CONFIG_UNSUPPORTED", message: /"DDIMScheduler" for the scheduler .* received "PNDMScheduler"; bring one/,
+  });
+  await t.rejects(LDMPipeline.fromTorchScript({ ...parts, scheduler: join(folder, "nowhere") }), { code: "ERR_CHECKPOINT_NOT_FOUND" });
+  await t.rejects(LDMPipeline.fromTorchScript({ ...parts, scheduler: "" }), { code: "ERR_INVALID_ARGUMENT" });
+  write({ timestep_spacing: "trailing", foreign: 1 });
+  const pipe = await LDMPipeline.fromTorchScript({ ...parts, scheduler: folder });
+  t.match(pipe.scheduler.config, { timestep_spacing: "trailing", foreign: 1 }, "a file by hand may name none");
 });
 
 t.test("the timestep is a float32 without dimensions, so fractions survive", async (t) => {

@@ -1,7 +1,8 @@
-import { readFileSync } from "node:fs";
+import { cpSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { join } from "node:path";
 import t from "tap";
-import { PACKAGE_ROOT } from "../lib/libtorch.js";
+import { type findLibTorch, PACKAGE_ROOT } from "../lib/libtorch.js";
 import { native } from "../lib/native.js";
 
 /** The members that `interface Addon` declares, read from its text: interfaces leave nothing behind at run time. */
@@ -42,4 +43,20 @@ t.test("a path with a NUL names no file, rather than the one before it", async (
     () => native().moduleLoad(path), () => native().moduleSave(handle, [], path, null),
   ];
   for (const call of calls) t.throws(call, { code: "ERR_INVALID_ARGUMENT", message: /NUL/ });
+});
+
+t.test("a damaged record of setup is a candidate that is refused", (t) => {
+  const folder = t.testdir({});
+  cpSync(join(PACKAGE_ROOT, "dist"), join(folder, "dist"), { recursive: true });
+  mkdirSync(join(folder, "build"));
+  const named = process.env.LATENT_DIFFUSION_LIBTORCH;
+  delete process.env.LATENT_DIFFUSION_LIBTORCH;
+  t.teardown(() => { if (named !== undefined) process.env.LATENT_DIFFUSION_LIBTORCH = named; });
+  const copy = createRequire(__filename)(join(folder, "dist", "libtorch.js")) as { findLibTorch: typeof findLibTorch };
+  for (const text of ["{", "[]", "7", '{"path": 1}']) {
+    writeFileSync(join(folder, "build", "libtorch.json"), text);
+    t.throws(() => copy.findLibTorch(undefined), { code: "ERR_LIBTORCH_NOT_FOUND", message: /libtorch\.json: it is damaged/ }, text);
+  }
+  t.throws(() => copy.findLibTorch("/nowhere"), { code: "ERR_LIBTORCH_NOT_FOUND", message: /nowhere: it holds no lib/ }, "who names one does not need it");
+  t.end();
 });

@@ -1,21 +1,21 @@
-import { existsSync, mkdirSync, utimesSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import t from "tap";
 import { median, rowsOf } from "../bench/statistics.mjs";
 import { checkFile, checkHouse } from "../scripts/check-house.mjs";
 import { capture, runCommand } from "../scripts/setup/command.mjs";
 import { fingerprint } from "../scripts/setup/fingerprint.mjs";
-import { versionOf } from "../scripts/setup/libtorch.mjs";
+import { installTorch, versionOf } from "../scripts/setup/libtorch.mjs";
 import { withLock } from "../scripts/setup/lock.mjs";
 import { inProject } from "../scripts/setup/paths.mjs";
 import { ProgressBar } from "../scripts/setup/progress-bar.mjs";
 import { formatSeconds, Report } from "../scripts/setup/report.mjs";
-import { parseTotals } from "../scripts/setup/tap.mjs";
+import { parseTotals, sumTotals } from "../scripts/setup/tap.mjs";
 
-/** A stream that is no terminal and keeps what is written. */
-function recorder(): { stream: NodeJS.WriteStream; text: () => string } {
+/** A stream that keeps what is written. */
+function recorder(isTTY = false): { stream: NodeJS.WriteStream; text: () => string } {
   let text = "";
-  const stream = { isTTY: false, write: (chunk: string) => { text += chunk; } } as unknown as NodeJS.WriteStream;
+  const stream = { isTTY, write: (chunk: string) => { text += chunk; } } as unknown as NodeJS.WriteStream;
   return { stream, text: () => text };
 }
 
@@ -50,6 +50,20 @@ t.test("totals are read from the end of a TAP stream, and only of one that ended
   t.end();
 });
 
+t.test("totals of several runs are added up, and what was skipped is named", (t) => {
+  const streams: Record<string, string> = {
+    unit: "# Subtest: test/a.test.ts\n    ok 1 - fine\n    ok 2 - on Windows # SKIP counts in /proc\nok 1 - test/a.test.ts\n# { total: 2, pass: 1, skip: 1 }\n",
+    parity: "# Subtest: test/b.test.ts\n    not ok 1 - broken\nnot ok 1 - test/b.test.ts\n# { total: 4, pass: 3, fail: 1 }\n",
+    killed: "# Subtest: test/c.test.ts\n",
+  };
+  const read = (name: string): string => streams[name] ?? "";
+  t.strictSame(sumTotals(["unit", "parity"], read), { passed: 4, failed: 1, lines: [
+    "unit: 1 passed, 0 failed, 1 skipped", "  skipped: test/a.test.ts: on Windows (SKIP counts in /proc)", "parity: 3 passed, 1 failed, 0 skipped",
+  ] });
+  t.match(sumTotals(["unit", "killed"], read), { passed: 1, failed: 1, lines: { 2: /^killed: tap did not come to its end/ } });
+  t.end();
+});
+
 t.test("LibTorch's version is read without opening it", (t) => {
   const folder = t.testdir({
     wheel: { "version.py": "from typing import Optional\n__version__ = '2.13.0+cpu'\ndebug = False\n" },
@@ -61,6 +75,32 @@ t.test("LibTorch's version is read without opening it", (t) => {
   t.equal(versionOf(join(folder, "neither")), undefined);
   t.equal(versionOf(join(folder, "nowhere")), undefined);
   t.end();
+});
+
+t.test("torch comes from PyTorch's index of CPU builds alone, or else from where pip is configured to look", async (t) => {
+  const folder = t.testdir({});
+  const log = join(folder, "log");
+  const pip = join(folder, "pip.mjs");
+  writeFileSync(pip, `
+    import { appendFileSync } from "node:fs";
+    const args = process.argv.slice(2);
+    const { PIP_EXTRA_INDEX_URL: extra = null, PIP_CONFIG_FILE: config = null } = process.env;
+    appendFileSync(${JSON.stringify(log)}, JSON.stringify({ index: args.includes("--index-url"), alone: args.includes("--no-deps"), extra, config }) + "\\n");
+    process.exit(args.includes("--index-url") && args.includes("unreachable") ? 1 : 0);
+  `);
+  const before = process.env.PIP_EXTRA_INDEX_URL;
+  process.env.PIP_EXTRA_INDEX_URL = "cuda";
+  t.teardown(() => {
+    if (before === undefined) delete process.env.PIP_EXTRA_INDEX_URL;
+    else process.env.PIP_EXTRA_INDEX_URL = before;
+  });
+  const calls = (): unknown[] => readFileSync(log, "utf8").trim().split("\n").map((line) => JSON.parse(line) as unknown);
+  const options = { log: "test", advice: "none" };
+  await installTorch([process.execPath, pip], "torch", options);
+  t.match(calls(), [{ index: true, alone: true, extra: null, config: /nul/ }]);
+  await installTorch([process.execPath, pip, "unreachable"], "torch", options);
+  t.match(calls()[2], { index: false, alone: true, extra: "cuda" });
+  t.equal(calls().length, 3);
 });
 
 t.test("a product is made anew when a source changes, moves or goes", (t) => {
@@ -122,6 +162,18 @@ t.test("parts are told with their time, and idle ones are not", async (t) => {
   await report.part("idle", async () => ({ result: "nothing to do" }));
   t.match(text(), /^ {2}busy +working \.\.\.\n✓ busy +worked \(0\.\d\d s\)\n$/);
   t.strictSame([0.012, 3.21, 59.6, 61, 125].map(formatSeconds), ["0.01 s", "3.2 s", "60 s", "61 s", "2 min 05 s"]);
+});
+
+t.test("what a part notes stays on a terminal, where what it does is drawn over", async (t) => {
+  const { stream, text } = recorder(true);
+  await new Report({ stream }).part("part", async (say, note) => {
+    say("looking");
+    note("passing over a folder: it is empty");
+    return { result: "found" };
+  });
+  // What a terminal shows in the end: each "\\r\\x1b[K" empties the line.
+  const shown = text().split("\n").map((line) => line.split("\r\x1b[K").at(-1));
+  t.match(shown, ["  part         passing over a folder: it is empty", /part +found/, ""]);
 });
 
 t.test("off a terminal the progress bar prints a line each tenth", (t) => {

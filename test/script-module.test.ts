@@ -135,6 +135,14 @@ t.test("a convolution that LibTorch will refuse does not end the process while i
   await t.rejects(module.forward(Generator.fromSeed(1).randn([1, 8, 16, 16])), { code: "ERR_TORCH", message: /stride/ });
 });
 
+t.test("arguments that cannot be", async (t) => {
+  using module = await ScriptModule.define(NET, WEIGHTS);
+  await t.rejects(module.call("forward", undefined as never), { code: "ERR_INVALID_ARGUMENT", message: /an array of arguments for args but received undefined/ });
+  await t.rejects(module.forward(7), { code: "ERR_INVALID_ARGUMENT", message: /a tensor for the argument x of forward/ });
+  await t.rejects(module.forward(undefined as never), { code: "ERR_INVALID_ARGUMENT", message: /without its argument x/ });
+  t.equal(await module.to(), module, "a move to nowhere");
+});
+
 t.test("of moves that were asked for at once, the last stands; a staged one holds up the next", async (t) => {
   using module = await ScriptModule.define(NET, WEIGHTS);
   const staged = await module.stage({ dtype: "float64" });

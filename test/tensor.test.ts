@@ -110,6 +110,20 @@ t.test("errors of the executor have the caller's stack", async (t) => {
   await t.rejects(theCaller(), { code: "ERR_TORCH", stack: /theCaller/ });
 });
 
+t.test("what an operator refuses has a stack that starts with the caller", async (t) => {
+  const disposed = Tensor.from([1]);
+  disposed.dispose();
+  function theCaller(operand: Tensor): Tensor {
+    return op("add.Tensor", Tensor.from([1, 2]), operand);
+  }
+  t.throws(() => theCaller(Tensor.from([1, 2, 3])), { code: "ERR_TORCH", stack: /^[^\n]*\n +at theCaller/ });
+  t.throws(() => theCaller(disposed), { code: "ERR_DISPOSED", stack: /^[^\n]*\n +at theCaller/ });
+  t.throws(() => op("add.Tensor", disposed, 7 as never), { code: "ERR_DISPOSED" });
+  t.throws(() => op("add.Tensor", Tensor.from([1]), 7 as never), { code: "ERR_INVALID_ARGUMENT", message: /a tensor for the argument other of aten::add/ });
+  await t.rejects(opAsync("no.such" as "abs", disposed), { code: "ERR_DISPOSED" });
+  await t.rejects(opAsync("no.such" as "abs", Tensor.from([1])), { code: "ERR_INVALID_ARGUMENT" });
+});
+
 t.test("an impossible size is an error and not the end of the process", async (t) => {
   t.throws(() => op("zeros", [2 ** 50], "float32"), { code: /ERR_OUT_OF_MEMORY|ERR_TORCH/ });
   t.throws(() => op("zeros", [2 ** 40, 2 ** 40], "float32"), { code: /ERR_/ });
@@ -123,13 +137,28 @@ t.test("dispose frees once, and later use says so", async (t) => {
   tensor[Symbol.dispose]();
   t.equal(tensor.disposed, true);
   t.strictSame(await pending, new Float32Array([1, 2]), "what was queued before has its own hold");
-  t.throws(() => tensor.data(), { code: "ERR_DISPOSED" });
+  await t.rejects(tensor.data(), { code: "ERR_DISPOSED" });
   t.throws(() => op("sqrt", tensor), { code: "ERR_DISPOSED" });
   t.match(inspect(tensor), "disposed");
 });
 
 t.test("inspect reads well", (t) => {
-  t.equal(inspect(Tensor.from([1, 2])), "Tensor([2], float32, cpu) [ 1, 2 ]");
-  t.equal(inspect(op("zeros", [100, 2], "float32")), "Tensor([100, 2], float32, cpu)");
+  t.equal(inspect(Tensor.from([1, 2])), "Tensor([2], float32, cpu) [1, 2]");
+  t.equal(inspect(Tensor.from(Float32Array.from({ length: 6 }, (_, i) => i / 3), [2, 3])), [
+    "Tensor([2, 3], float32, cpu)",
+    "[[      0, 0.33333, 0.66667],",
+    " [      1,  1.3333,  1.6667]]",
+  ].join("\n"));
+  t.equal(inspect(op("arange.start_step", 0, 1000, 1, "int64")), "Tensor([1000], int64, cpu) [  0,   1,   2, ..., 997, 998, 999]");
+  t.equal(inspect(op("zeros", [100, 2], "float32")), "Tensor([100, 2], float32, cpu)\n[[0, 0],\n [0, 0],\n [0, 0],\n ...,\n [0, 0],\n [0, 0],\n [0, 0]]");
+  t.match(inspect(op("zeros", [1, 2, 1, 2], "float32")), /\n\[\[\[\[0, 0\]\],\n\n {2}\[\[0, 0\]\]\]\]$/);
+  const odd = Tensor.from([123456.7, -0, NaN, -Infinity, 1.5e-9, 0.5, 12340.4, 2e7]);
+  t.equal(inspect(odd).replaceAll(/ +/g, " "), "Tensor([8], float32, cpu)\n[1.2346e+5, -0, NaN, -Infinity, 1.5e-9, 0.5, 12340,\n 2e+7]");
+  t.equal(inspect(Tensor.from([1, 0], [2], { dtype: "bool" })), "Tensor([2], bool, cpu) [ true, false]");
+  t.equal(inspect(Tensor.from([3], [])), "Tensor([], float32, cpu) 3");
+  t.equal(inspect(op("zeros", [0, 3])), "Tensor([0, 3], float32, cpu) []");
+  t.ok(inspect(Tensor.from(new Float32Array(64).fill(0.123))).split("\n").every((line) => line.length <= 82), "long rows are wrapped");
+  t.equal(inspect(op("zeros", [9, 9, 9, 9, 9])), "Tensor([9, 9, 9, 9, 9], float32, cpu)", "too much to read");
+  t.match(inspect({ deep: { tensor: Tensor.from([1, 2], [2, 1]) } }), /\n +\[\[1\],\n +\[2\]\]/);
   t.end();
 });

@@ -75,6 +75,12 @@ t.test("config: defaults, unknown keys, the scaling factor of old files", async 
   await loaded.savePretrained(join(folder, "again"));
   const written = JSON.parse(readFileSync(join(folder, "again", "config.json"), "utf8")) as Record<string, unknown>;
   t.equal(written.scaling_factor, 1, "saving always writes it: Python would read 0.18215");
+  const { _class_name: _, ...nameless } = old;
+  writeFileSync(join(folder, "old", "config.json"), JSON.stringify({ ...nameless, foreign: 7 }));
+  const byHand = await VQModel.fromPretrained(folder, { subfolder: "old" });
+  t.match(byHand.config, { scaling_factor: 1, foreign: 7 }, "what lies in a file is a file's, whether it names its class or not");
+  await byHand.savePretrained(join(folder, "again"));
+  t.match(JSON.parse(readFileSync(join(folder, "again", "config.json"), "utf8")), { _class_name: "VQModel", foreign: 7 });
 });
 
 t.test("a fresh codebook lies within 1/n, as in diffusers", async (t) => {

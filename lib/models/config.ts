@@ -14,6 +14,14 @@ export type Fields<Keys> = { readonly [Key in keyof Keys]: Field<Keys[Key]> };
 /** A checked config: every key of the class, and what else a file holds. Frozen, as deep as it goes. */
 export type Config<Keys> = Keys & JsonObject;
 
+/** How {@link completeConfig} reads a config. */
+export interface Reading<Keys> {
+  /** Whether it is known to come from a file; else a `_class_name` tells. */
+  readonly fromFile?: boolean;
+  /** Values for keys that a file leaves out, where they are not diffusers' defaults. */
+  readonly absentInFile?: Partial<Keys>;
+}
+
 /** Configs that came out of {@link completeConfig}: they may go in again, whatever foreign keys their file had. */
 const COMPLETE = new WeakSet<object>();
 
@@ -30,19 +38,17 @@ function describeJson(value: unknown): string {
 
 /**
  * Check a config and fill in the keys that it leaves out.
- * @param config a literal, where an unknown key is an error; or what a file holds (it says its `_class_name`), where keys of
- *   other classes are kept
- * @param absentInFile values for keys that a file leaves out, where they are not diffusers' defaults
+ * @param config a literal, where an unknown key is an error; or what a file holds, where keys of other classes are kept
  * @throws InvalidArgumentError `ERR_INVALID_ARGUMENT` naming the unknown key and the nearest known one
  * @throws LatentDiffusionError `ERR_CONFIG_UNSUPPORTED` naming key and value
  */
 export function completeConfig<Keys extends object>(
-  className: string, fields: Fields<Keys>, config: object, absentInFile: Partial<Keys> = {},
+  className: string, fields: Fields<Keys>, config: object, { fromFile: isFile = false, absentInFile = {} }: Reading<Keys> = {},
 ): Config<Keys> {
   if (typeof config !== "object" || config === null || Array.isArray(config)) throw unexpected("a config object", className, config);
   const given = config as Record<string, unknown>;
   const known = Object.keys(fields);
-  const fromFile = COMPLETE.has(config) || given._class_name !== undefined;
+  const fromFile = isFile || COMPLETE.has(config) || given._class_name !== undefined;
   if (given._class_name !== undefined && given._class_name !== className) throw unsupported("_class_name", JSON.stringify(className), given._class_name);
   const complete: Record<string, JsonValue> = {};
   for (const key of Object.keys(given)) {

@@ -36,8 +36,8 @@ interface HasSpec {
 /** What tells one class of network from another. */
 export interface NetworkClass<Config, Network extends HasSpec> {
   readonly className: string;
-  /** Check a config and write the network for it. */
-  readonly write: (config: object) => { readonly config: Config; readonly network: Network };
+  /** Check a config, which came from a file or did not, and write the network for it. */
+  readonly write: (config: object, fromFile: boolean) => { readonly config: Config; readonly network: Network };
 }
 
 /** What {@link NetworkModel}'s subclasses are made of. */
@@ -59,7 +59,7 @@ export async function initializeNetwork<Config, Network extends HasSpec>(
     throw unexpected("a Generator on the CPU", "generator", generator);
   }
   checkExecution(execution);
-  const { config, network } = write(given);
+  const { config, network } = write(given, false);
   const source = generator ?? Generator.fromSeed(randomInt(2 ** 47));
   const weights = await initialWeights(network.spec, source).finally(() => { if (!generator) source.dispose(); });
   const release = (): void => weights.forEach((tensor) => tensor.dispose());
@@ -80,7 +80,7 @@ export async function loadNetwork<Config, Network extends HasSpec>(
   const path = join(checkString(folder, "folder"), subfolder === undefined ? "" : checkString(subfolder, "subfolder"));
   if (variant !== undefined) checkString(variant, "variant");
   checkExecution(execution);
-  const { config, network } = write(await readConfig(path, CONFIG_FILE, className));
+  const { config, network } = write(await readConfig(path, CONFIG_FILE, className), true);
   const files: OpenWeights = await openWeights(path, { variant });
   try {
     const weights = matchWeights(parametersOf(network.spec), renameLegacyAttention(files.tensors), path);

@@ -122,10 +122,11 @@ const FIELDS: Fields<UNet2DConfigKeys> = {
 
 /**
  * Check a UNet's config and fill in diffusers' defaults.
+ * @param fromFile whether it is known to come from a file, which may lack the `_class_name` that tells
  * @throws LatentDiffusionError `ERR_CONFIG_UNSUPPORTED` naming key and value; InvalidArgumentError for a literal's unknown key
  */
-export function completeUNet2DConfig(config: Partial<UNet2DConfigKeys> | JsonObject): UNet2DConfig {
-  const complete = completeConfig("UNet2DModel", FIELDS, config);
+export function completeUNet2DConfig(config: Partial<UNet2DConfigKeys> | JsonObject, fromFile = false): UNet2DConfig {
+  const complete = completeConfig("UNet2DModel", FIELDS, config, { fromFile });
   const levels = complete.block_out_channels.length;
   for (const key of ["down_block_types", "up_block_types"] as const) {
     if (complete[key].length !== levels) throw unsupported(key, `${levels} block types, one for each of block_out_channels`, complete[key]);

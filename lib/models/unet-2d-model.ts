@@ -23,8 +23,8 @@ export interface UNet2DForwardOptions {
 
 const CLASS: NetworkClass<UNet2DConfig, UNet2DNetwork> = {
   className: "UNet2DModel",
-  write: (given) => {
-    const config = completeUNet2DConfig(given);
+  write: (given, fromFile) => {
+    const config = completeUNet2DConfig(given, fromFile);
     return { config, network: unet2dNetwork(config) };
   },
 };
@@ -51,6 +51,12 @@ export class UNet2DModel extends NetworkModel<UNet2DConfig, UNet2DNetwork> {
    */
   static async fromPretrained(folder: string, options?: FromPretrainedOptions): Promise<UNet2DModel> {
     return new UNet2DModel(await loadNetwork(CLASS, folder, options));
+  }
+
+  /** What height and width of a sample must be: multiples of 2^(levels - 1), and with a reflecting border two of them. */
+  get sampleSizes(): { readonly multiple: number; readonly least: number } {
+    const { sizeMultiple, minSize } = this.network;
+    return { multiple: sizeMultiple, least: minSize };
   }
 
   /**

@@ -59,10 +59,11 @@ const FIELDS: Fields<VQConfigKeys> = {
 
 /**
  * Check a VQModel's config and fill in diffusers' defaults; a file without `scaling_factor` is older than that key, and means 1.
+ * @param fromFile whether it is known to come from a file, which may lack the `_class_name` that tells
  * @throws LatentDiffusionError `ERR_CONFIG_UNSUPPORTED` naming key and value; InvalidArgumentError for a literal's unknown key
  */
-export function completeVQConfig(config: Partial<VQConfigKeys> | JsonObject): VQConfig {
-  const complete = completeConfig("VQModel", FIELDS, config, { scaling_factor: 1 });
+export function completeVQConfig(config: Partial<VQConfigKeys> | JsonObject, fromFile = false): VQConfig {
+  const complete = completeConfig("VQModel", FIELDS, config, { fromFile, absentInFile: { scaling_factor: 1 } });
   const { norm_type, vq_embed_dim, latent_channels, block_out_channels } = complete;
   if (norm_type === "spatial" && vq_embed_dim !== null && vq_embed_dim !== latent_channels) {
     throw unsupported("vq_embed_dim", `latent_channels (${latent_channels}) with norm_type "spatial"`, vq_embed_dim);

@@ -28,8 +28,8 @@ export interface VQDecodeOptions {
 
 const CLASS: NetworkClass<VQConfig, VQNetwork> = {
   className: "VQModel",
-  write: (given) => {
-    const config = completeVQConfig(given);
+  write: (given, fromFile) => {
+    const config = completeVQConfig(given, fromFile);
     return { config, network: vqNetwork(config) };
   },
 };

@@ -6,21 +6,22 @@ import { executionOf, type ExecutionTarget } from "../models/script-network.js";
 import type { UNet2DModel } from "../models/unet-2d-model.js";
 import type { VQModel } from "../models/vq-model.js";
 import type { Device } from "../native.js";
+import { anchorError, captureCaller } from "../native-errors.js";
 import { readConfig, writeConfig } from "../pretrained/config-file.js";
 import { type PipelineConfig, pipelineConfig, removeModelIndex, writeModelIndex } from "../pretrained/model-index.js";
 import type { SaveWeightsOptions } from "../pretrained/weights.js";
 import type { Scheduler } from "../schedulers/scheduler.js";
 import { EXECUTION_OPTIONS } from "../script-module.js";
-import { checkOptions, checkString } from "../validate.js";
+import { checkOptions, checkString, unexpected } from "../validate.js";
 import type { GenerateOptions, StreamOptions } from "./generate-options.js";
 import { ImagePipelineOutput, type OutputType } from "./image-pipeline-output.js";
 import { loadComponents, type LoadOptions } from "./load-components.js";
 import { loadTorchScript, type TorchScriptComponents, type TorchScriptOptions } from "./load-torchscript.js";
 import { moveParts } from "./move-parts.js";
 import { holdParts, releaseParts } from "./part-holders.js";
-import { checkComponents, checkScalingFactor, type LDMComponents } from "./pipeline-parts.js";
+import { checkComponents, checkParts, checkScalingFactor, type LDMComponents } from "./pipeline-parts.js";
 import { runEvents } from "./run.js";
-import { planRun } from "./run-plan.js";
+import { planRun, type RunPlan } from "./run-plan.js";
 import { type EventStream, eventStream } from "./stream.js";
 
 /** Options of {@link LDMPipeline.fromPretrained}. */
@@ -36,6 +37,9 @@ export interface DiffusersComponents {
   readonly scheduler: Scheduler;
 }
 
+/** What a pipeline is made of; `scalingFactor` where it was given instead of the vqvae's. */
+export type PipelineComponents<Parts extends LDMComponents> = Readonly<Parts & { readonly scalingFactor?: number }>;
+
 const PART_NAMES = ["vqvae", "unet", "scheduler"];
 
 /**
@@ -43,12 +47,7 @@ const PART_NAMES = ["vqvae", "unet", "scheduler"];
  * @see https://arxiv.org/abs/2112.10752, diffusers.LDMPipeline
  */
 export class LDMPipeline<Parts extends LDMComponents = DiffusersComponents> {
-  /** The parts, for use in other pipelines; what is shared moves together, and is freed with its last pipeline. */
-  readonly components: Readonly<Parts>;
-  /** The class of each part, as `model_index.json` says it; frozen. */
-  readonly config: PipelineConfig;
-  /** What latents are divided by before they are decoded. */
-  readonly scalingFactor: number;
+  #components: PipelineComponents<Parts>;
   #disposed = false;
 
   /**
@@ -60,10 +59,10 @@ export class LDMPipeline<Parts extends LDMComponents = DiffusersComponents> {
     checkOptions(parts, [...PART_NAMES, "scalingFactor"], "LDMPipeline");
     const { vqvae, unet, scheduler, scalingFactor } = parts ?? {};
     checkComponents({ vqvae, unet, scheduler });
-    this.scalingFactor = scalingFactor === undefined ? vqvae.config.scaling_factor : checkScalingFactor(scalingFactor);
-    this.components = Object.freeze({ vqvae, unet, scheduler }) as unknown as Readonly<Parts>;
-    this.config = pipelineConfig({ vqvae: vqvae.className ?? null, unet: unet.className ?? null, scheduler: scheduler.className });
-    holdParts(this.components);
+    if (scalingFactor !== undefined) checkScalingFactor(scalingFactor);
+    const override = scalingFactor === undefined || scalingFactor === vqvae.config.scaling_factor ? {} : { scalingFactor };
+    this.#components = Object.freeze({ vqvae, unet, scheduler, ...override }) as unknown as PipelineComponents<Parts>;
+    holdParts(this.#components);
   }
 
   /**
@@ -94,6 +93,26 @@ export class LDMPipeline<Parts extends LDMComponents = DiffusersComponents> {
     return assemble(parts, { brought: [options.unet, options.vqDecoder] });
   }
 
+  /**
+   * All that another pipeline of the same parts is made of: `new LDMPipeline(pipe.components)`. What is shared moves together, and is freed
+   * with its last pipeline.
+   */
+  get components(): PipelineComponents<Parts> {
+    return this.#components;
+  }
+
+  /** The class of each part, as `model_index.json` says it; frozen. */
+  get config(): PipelineConfig {
+    const { vqvae, unet, scheduler } = this.#components;
+    return pipelineConfig({ vqvae: vqvae.className ?? null, unet: unet.className ?? null, scheduler: scheduler.className });
+  }
+
+  /** What latents are divided by before they are decoded. */
+  get scalingFactor(): number {
+    const { vqvae, scalingFactor } = this.#components;
+    return scalingFactor ?? vqvae.config.scaling_factor;
+  }
+
   get unet(): Parts["unet"] {
     return this.components.unet;
   }
@@ -104,6 +123,13 @@ export class LDMPipeline<Parts extends LDMComponents = DiffusersComponents> {
 
   get scheduler(): Parts["scheduler"] {
     return this.components.scheduler;
+  }
+
+  /** Take another scheduler, for the runs that begin from now on. @throws InvalidArgumentError for something else */
+  set scheduler(scheduler: Parts["scheduler"]) {
+    if (scheduler === undefined) throw unexpected("a scheduler", "scheduler", scheduler);
+    checkParts({ scheduler });
+    this.#components = Object.freeze({ ...this.#components, scheduler });
   }
 
   /** Where the UNet runs. */
@@ -130,9 +156,9 @@ export class LDMPipeline<Parts extends LDMComponents = DiffusersComponents> {
    * @see diffusers.LDMPipeline.__call__
    */
   async generate<Type extends OutputType = "image">(options?: GenerateOptions<Type>): Promise<ImagePipelineOutput<Type>> {
-    this.#checkAlive();
-    const plan = planRun(this.components, options, "generate", () => this.#checkAlive());
-    for await (const { images, step, steps, timestep } of runEvents(this.components, this.scalingFactor, plan)) {
+    const site = captureCaller(this.generate);
+    const plan = this.#plan(options, "generate", site);
+    for await (const { images, step, steps, timestep } of runEvents(this.components, this.scalingFactor, plan, site)) {
       if (images !== undefined) return new ImagePipelineOutput<Type>(images);
       await options?.onProgress?.({ step, steps, timestep });
     }
@@ -145,12 +171,10 @@ export class LDMPipeline<Parts extends LDMComponents = DiffusersComponents> {
    * @throws what {@link generate} does, wrong options at once, the rest from the loop
    */
   stream<Type extends OutputType = "image">(options?: StreamOptions<Type>): EventStream<Type> {
-    this.#checkAlive();
+    const site = captureCaller(this.stream);
     const left = new AbortController();
-    const signal = options?.signal instanceof AbortSignal ? AbortSignal.any([options.signal, left.signal]) : options?.signal ?? left.signal;
-    const watched = typeof options === "object" && options !== null ? { ...options, signal } : options ?? { signal };
-    const plan = planRun<Type>(this.components, watched, "stream", () => this.#checkAlive());
-    return eventStream(runEvents(this.components, this.scalingFactor, plan), () => left.abort());
+    const plan = this.#plan<Type>(options, "stream", site, left.signal);
+    return eventStream(runEvents(this.components, this.scalingFactor, plan, site), () => left.abort());
   }
 
   /**
@@ -201,6 +225,18 @@ export class LDMPipeline<Parts extends LDMComponents = DiffusersComponents> {
   [inspect.custom](): string {
     const { unet, scheduler } = this.components;
     return this.#disposed || unet.disposed ? "LDMPipeline(disposed)" : `LDMPipeline(${this.dtype}, ${this.device}, ${scheduler.className})`;
+  }
+
+  #plan<Type extends OutputType>(
+    options: GenerateOptions<Type> | StreamOptions<Type> | undefined, method: "generate" | "stream", site: { stack?: string },
+    left?: AbortSignal,
+  ): RunPlan<Type> {
+    try {
+      this.#checkAlive();
+      return planRun<Type>(this.components, options, method, { checkAlive: () => this.#checkAlive(), left });
+    } catch (error) {
+      throw anchorError(error, site);
+    }
   }
 
   #checkAlive(): void {

@@ -1,5 +1,6 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
+import { checkExecution } from "../device.js";
 import { InvalidArgumentError, LatentDiffusionError } from "../errors.js";
 import { UNet2DModel } from "../models/unet-2d-model.js";
 import { VQModel } from "../models/vq-model.js";
@@ -35,6 +36,8 @@ const NETWORK_CLASSES = { unet: "UNet2DModel", vqvae: "VQModel" } as const;
  * @throws LatentDiffusionError `ERR_CHECKPOINT_NOT_FOUND`, `ERR_CHECKPOINT_INVALID`, `ERR_CONFIG_UNSUPPORTED` and what loading throws
  */
 export async function loadComponents(folder: string, { unet, vqvae, scheduler, variant, ...execution }: LoadOptions): Promise<LoadedComponents> {
+  // Also where all networks are brought, and nothing is left to load by them.
+  checkExecution(execution);
   checkParts({ unet, vqvae, scheduler });
   await checkFolder(folder);
   const index = await readModelIndex(folder);

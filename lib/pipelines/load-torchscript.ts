@@ -1,11 +1,11 @@
 import { checkExecution } from "../device.js";
-import { InvalidArgumentError } from "../errors.js";
+import { InvalidArgumentError, LatentDiffusionError } from "../errors.js";
 import type { JsonObject } from "../pretrained/json.js";
-import { DDIMScheduler, type DDIMConfigKeys } from "../schedulers/ddim-scheduler.js";
-import { schedulerFromConfig } from "../schedulers/known-schedulers.js";
+import type { DDIMConfigKeys } from "../schedulers/ddim-scheduler.js";
+import { readScheduler, schedulerFromConfig } from "../schedulers/known-schedulers.js";
 import type { Scheduler } from "../schedulers/scheduler.js";
 import { EXECUTION_OPTIONS, type ExecutionOptions, ScriptModule } from "../script-module.js";
-import { checkOptions, unexpected } from "../validate.js";
+import { checkOptions, checkString, unexpected } from "../validate.js";
 import { checkParts } from "./pipeline-parts.js";
 import { readTorchScriptConfig, type TorchScriptConfig, TorchScriptDecoder, TorchScriptUNet } from "./torchscript-parts.js";
 
@@ -42,9 +42,9 @@ export async function loadTorchScript(options: TorchScriptOptions): Promise<Torc
   const complete = await readTorchScriptConfig(config);
   const ownScheduler = await makeScheduler(scheduler);
   const loading = { ...execution, trusted: trusted === true };
-  const unetModule = unet instanceof ScriptModule ? unet : await ScriptModule.load(unet, loading);
+  const unetModule = await openModule(unet, "unet", loading);
   try {
-    const decoder = vqDecoder instanceof ScriptModule ? vqDecoder : await ScriptModule.load(vqDecoder, loading);
+    const decoder = await openModule(vqDecoder, "vqDecoder", loading);
     return { vqvae: new TorchScriptDecoder(decoder, complete), unet: new TorchScriptUNet(unetModule, complete), scheduler: ownScheduler };
   } catch (error) {
     if (unetModule !== unet) unetModule.dispose();
@@ -53,11 +53,21 @@ export async function loadTorchScript(options: TorchScriptOptions): Promise<Torc
 }
 
 async function makeScheduler(given: unknown): Promise<Scheduler> {
-  if (typeof given === "string") return DDIMScheduler.fromPretrained(given);
+  if (typeof given === "string") return readScheduler(checkString(given, "scheduler"));
   if (typeof given !== "object" || given === null) throw unexpected("a scheduler, its config or a folder", "scheduler", given);
   if (!("step" in given)) return schedulerFromConfig(given);
   checkParts({ scheduler: given as Scheduler });
   return given as Scheduler;
+}
+
+/** Load a file, or take a module as it is; it must have what the pipeline calls. */
+async function openModule(given: string | ScriptModule, option: string, loading: ExecutionOptions & { trusted: boolean }): Promise<ScriptModule> {
+  const module = given instanceof ScriptModule ? given : await ScriptModule.load(given, loading);
+  const { methods } = module.info;
+  if (methods.includes("forward")) return module;
+  if (module !== given) module.dispose();
+  const found = methods.length > 0 ? methods.join(", ") : "none";
+  throw new LatentDiffusionError("ERR_TORCHSCRIPT_INVALID", `Expected a TorchScript module with the method forward for ${option} but received one with ${found}`);
 }
 
 function checkSource(value: unknown, option: string): asserts value is string | ScriptModule {

@@ -21,6 +21,12 @@ interface NetworkPart {
   savePretrained?(folder: string, options?: SaveWeightsOptions): Promise<void>;
 }
 
+/** Heights and widths that a network takes. */
+export interface SampleSizes {
+  readonly multiple: number;
+  readonly least: number;
+}
+
 /** The network that denoises latents; a `UNet2DModel` is one. */
 export interface DenoisingNetwork extends NetworkPart {
   readonly config: {
@@ -34,6 +40,8 @@ export interface DenoisingNetwork extends NetworkPart {
     readonly num_train_timesteps?: number | null;
     readonly block_out_channels?: readonly number[];
   };
+  /** What height and width of the latents must be: a multiple of one number, and no less than another; absent: as its levels ask. */
+  readonly sampleSizes?: SampleSizes;
   forward(sample: Tensor, timestep: number, options?: { signal?: AbortSignal }): Promise<{ readonly sample: Tensor }>;
 }
 
@@ -100,9 +108,10 @@ export function decoderScale({ config: { block_out_channels: channels, up_block_
   return channels && blocks ? 2 ** Math.min(blocks.length, channels.length - 1) : vae_scale_factor;
 }
 
-/** What height and width of the latents must be multiples of, so that the UNet's levels meet again on the way up. */
-export function latentMultiple({ config: { block_out_channels: channels } }: DenoisingNetwork): number {
-  return channels ? 2 ** (channels.length - 1) : 1;
+/** What height and width of the latents must be, so that the UNet's levels meet again on the way up. */
+export function latentSizes({ sampleSizes, config: { block_out_channels: channels } }: DenoisingNetwork): SampleSizes {
+  const multiple = channels ? 2 ** (channels.length - 1) : 1;
+  return sampleSizes ?? { multiple, least: multiple };
 }
 
 /**

@@ -5,7 +5,7 @@ import type { Scheduler } from "../schedulers/scheduler.js";
 import { checkFunction, checkInteger, checkNumber, checkOneOf, checkOptions, checkSignal, unexpected } from "../validate.js";
 import { GENERATE_OPTIONS, type GenerateOptions, STREAM_OPTIONS, type StreamOptions } from "./generate-options.js";
 import { OUTPUT_TYPES, type OutputType } from "./image-pipeline-output.js";
-import { checkTimesteps, decoderScale, latentMultiple, type LDMComponents } from "./pipeline-parts.js";
+import { checkTimesteps, decoderScale, latentSizes, type LDMComponents } from "./pipeline-parts.js";
 
 /** A run whose every option has been checked. */
 export interface RunPlan<Type extends OutputType = OutputType> {
@@ -27,22 +27,29 @@ export interface RunPlan<Type extends OutputType = OutputType> {
 
 type AllOptions<Type extends OutputType> = GenerateOptions<Type> & StreamOptions<Type>;
 
+/** What may end a run but its options. */
+export interface RunGuard {
+  /** Throws if the pipeline is disposed. */
+  readonly checkAlive: () => void;
+  /** Aborted when nobody wants the rest. */
+  readonly left?: AbortSignal;
+}
+
 /**
  * Check all options of a run against each other and the parts, before any work is done.
  * @param method which method's options they are
- * @param checkAlive throws if the pipeline is disposed
  * @throws InvalidArgumentError `ERR_INVALID_ARGUMENT` naming the option; LatentDiffusionError `ERR_CONFIG_UNSUPPORTED` for a
  *   schedule that the parts cannot run; AbortError
  */
 export function planRun<Type extends OutputType>(
-  parts: LDMComponents, options: GenerateOptions<Type> | StreamOptions<Type> | undefined, method: "generate" | "stream", checkAlive: () => void,
+  parts: LDMComponents, options: GenerateOptions<Type> | StreamOptions<Type> | undefined, method: "generate" | "stream", { checkAlive, left }: RunGuard,
 ): RunPlan<Type> {
   const known = method === "generate" ? GENERATE_OPTIONS : STREAM_OPTIONS;
   const given: Partial<AllOptions<Type>> = checkOptions<AllOptions<Type>>(options, known, `LDMPipeline.${method}`);
   // Undefined is a default; null, which is nothing to any of them, is not.
   const { batchSize: batch = 1, eta: weight = 0, numInferenceSteps: steps = 50, outputType: type = "image" } = given;
   checkFunction(given.onProgress, "onProgress");
-  const signal = checkSignal(given.signal, "signal");
+  const signal = joinSignals(checkSignal(given.signal, "signal"), left);
   const batchSize = checkInteger(batch, "batchSize", 1);
   const eta = checkNumber(weight, "eta", 0, 1);
   const outputType = checkOneOf(type, "outputType", OUTPUT_TYPES) as Type;
@@ -60,6 +67,10 @@ export function planRun<Type extends OutputType>(
       throwIfAborted(signal);
     },
   };
+}
+
+function joinSignals(one: AbortSignal | undefined, other: AbortSignal | undefined): AbortSignal | undefined {
+  return one && other ? AbortSignal.any([one, other]) : one ?? other;
 }
 
 /** Take a copy of the scheduler through the schedule: concurrent runs share none. */
@@ -81,16 +92,18 @@ function chooseGenerator(generator: unknown, seed: number | bigint | undefined, 
 function latentSize({ unet, vqvae }: LDMComponents, height: unknown, width: unknown): readonly [number, number] {
   const { sample_size: size } = unet.config;
   const [configHeight, configWidth] = typeof size === "number" ? [size, size] : size ?? [];
-  const multiple = latentMultiple(unet);
+  const { multiple, least } = latentSizes(unet);
   const scale = decoderScale(vqvae);
   const side = (pixels: unknown, option: string, fallback: number | undefined): number => {
     if (pixels === undefined) {
       if (fallback === undefined) throw unexpected("an integer, since the unet's sample_size is null,", option, pixels);
-      return fallback;
+      if (fallback % multiple === 0 && fallback >= least) return fallback;
+      const step = (scale ?? 1) * multiple;
+      throw unexpected(`a multiple of ${step}, since the unet cannot take its own sample_size of ${fallback},`, option, pixels);
     }
     if (scale === undefined) throw new InvalidArgumentError(`Expected no ${option}: the config does not say by how much the decoder enlarges (vae_scale_factor)`);
     const step = scale * multiple;
-    const checked = checkInteger(pixels, option, step);
+    const checked = checkInteger(pixels, option, scale * least);
     if (checked % step !== 0) throw unexpected(`a multiple of ${step}`, option, pixels);
     return checked / scale;
   };

@@ -1,4 +1,5 @@
 import { Generator } from "../generator.js";
+import { anchorError } from "../native-errors.js";
 import { decode, denoise } from "./denoise.js";
 import type { StreamEvent } from "./generate-options.js";
 import type { OutputType } from "./image-pipeline-output.js";
@@ -9,10 +10,11 @@ import type { RunPlan } from "./run-plan.js";
 
 /**
  * Carry out a run, as far as it is asked for: each `next()` is one step, the last decodes.
+ * @param site where the caller stands, for the stacks of errors
  * @returns one event a step, and one with the images
  */
 export async function* runEvents<Type extends OutputType>(
-  parts: LDMComponents, scalingFactor: number, plan: RunPlan<Type>,
+  parts: LDMComponents, scalingFactor: number, plan: RunPlan<Type>, site: { stack?: string },
 ): AsyncGenerator<StreamEvent<Type>, void, undefined> {
   const denoising = denoise(parts, plan);
   try {
@@ -26,6 +28,8 @@ export async function* runEvents<Type extends OutputType>(
       result = await denoising.next();
     }
     yield { ...last, images: await finishImages(decode(parts, result.value, scalingFactor, plan), plan.outputType) };
+  } catch (error) {
+    throw anchorError(error, site);
   } finally {
     await denoising.return(undefined as never);
     if (plan.ownsGenerator && plan.generator instanceof Generator) plan.generator.dispose();

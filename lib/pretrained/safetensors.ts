@@ -31,10 +31,10 @@ export class SafetensorsFile {
    * @throws LatentDiffusionError `ERR_CHECKPOINT_NOT_FOUND`; `ERR_CHECKPOINT_INVALID` naming the file, the tensor and what is wrong
    */
   static async open(path: string): Promise<SafetensorsFile> {
-    const { handle, size } = await settle(native().checkpointOpen(path), SafetensorsFile.open);
+    const { handle, size } = await settle(() => native().checkpointOpen(path), SafetensorsFile.open);
     try {
       const read = (offset: number, length: number): Promise<Uint8Array> =>
-        settle(native().checkpointRead(handle, offset, length), SafetensorsFile.open);
+        settle(() => native().checkpointRead(handle, offset, length), SafetensorsFile.open);
       const { tensors, metadata } = await readHeader({ size, read }, path);
       const stored = new Map([...tensors].map(([name, entry]) => [name, Object.freeze({ file: handle, ...entry })]));
       return new SafetensorsFile(path, handle, stored, Object.freeze(metadata));
@@ -77,7 +77,7 @@ export async function writeSafetensors(path: string, tensors: ReadonlyMap<string
 /** @internal Write a safetensors file in place, for a caller that moves it itself. */
 export async function writeNow(path: string, tensors: ReadonlyMap<string, Weight>, options: WriteOptions = {}): Promise<void> {
   const { header, weights } = layOut(tensors, options);
-  await settle(native().checkpointWrite(path, header, weights, options.dtype ?? null), writeSafetensors);
+  await settle(() => native().checkpointWrite(path, header, weights, options.dtype ?? null), writeSafetensors);
 }
 
 /** The bytes that one weight takes in a file. */

@@ -13,13 +13,12 @@ import { ddimStep } from "./ddim-step.js";
 import { addNoise, velocity } from "./forward-process.js";
 import { checkGenerators, drawNoise, randomGenerator } from "./noise.js";
 import type { Scheduler, SchedulerOutput, StepOptions } from "./scheduler.js";
-import { COMPATIBLE_CLASSES, completeForeign, completeLiteral } from "./scheduler-config.js";
+import { COMPATIBLE_CLASSES, completeForeign, completeLiteral, SCHEDULER_FILE } from "./scheduler-config.js";
 import { spaceTimesteps } from "./timestep-spacing.js";
 
 export type { BetaSchedule, DDIMConfig, DDIMConfigKeys, PredictionType, TimestepSpacing } from "./ddim-config.js";
 
 const CLASS_NAME = "DDIMScheduler";
-const FILE_NAME = "scheduler_config.json";
 
 /** Options of {@link DDIMScheduler.step}. */
 export interface DDIMStepOptions extends StepOptions {
@@ -86,12 +85,12 @@ export class DDIMScheduler implements Scheduler {
   static async fromPretrained(folder: string, options?: { subfolder?: string }): Promise<DDIMScheduler> {
     const { subfolder } = checkOptions(options, ["subfolder"], "DDIMScheduler.fromPretrained");
     const path = join(checkString(folder, "folder"), subfolder === undefined ? "" : checkString(subfolder, "subfolder"));
-    return DDIMScheduler.fromConfig(await readConfig(path, FILE_NAME, COMPATIBLE_CLASSES));
+    return DDIMScheduler.fromConfig(await readConfig(path, SCHEDULER_FILE, COMPATIBLE_CLASSES));
   }
 
   /** Write `scheduler_config.json` into a folder, which is made. @throws LatentDiffusionError `ERR_IO` */
   async savePretrained(folder: string): Promise<void> {
-    await writeConfig(checkString(folder, "folder"), FILE_NAME, CLASS_NAME, this.config);
+    await writeConfig(checkString(folder, "folder"), SCHEDULER_FILE, CLASS_NAME, this.config);
   }
 
   /** What the network is called with, in order; before {@link setTimesteps}, every training timestep. */
@@ -135,8 +134,8 @@ export class DDIMScheduler implements Scheduler {
    * Check that every step of the schedule that is set has finite coefficients.
    * @throws LatentDiffusionError `ERR_CONFIG_UNSUPPORTED` naming the timestep, where diffusers goes on with NaN or infinity
    */
-  checkSteps(options: StepOptions): void {
-    const { eta: weight = 0 } = options;
+  checkSteps(options?: StepOptions): void {
+    const { eta: weight = 0 } = checkOptions(options, ["eta", "generator"], "DDIMScheduler.checkSteps");
     const eta = checkNumber(weight, "eta", 0, 1);
     for (const timestep of this.timesteps) {
       const alphas = this.#alphas(timestep);
@@ -203,7 +202,8 @@ export class DDIMScheduler implements Scheduler {
     const alpha = this.#alphasCumprod[timestep] ?? NaN;
     const alphaPrev = (previous >= 0 ? this.#alphasCumprod[previous] : endsAtOne ? 1 : this.#alphasCumprod[0]) ?? NaN;
     const alphas = { alpha, alphaPrev, where: `timestep ${timestep}` };
-    if (alpha === 0 && prediction === "epsilon" && !clips && !thresholding) {
+    // A division by 0: clipping brings infinities back, a quantile of infinities is none.
+    if (alpha === 0 && prediction === "epsilon" && (thresholding || !clips)) {
       throw unsolvable(alphas.where, "nothing of the sample is left there (zero terminal SNR), and noise alone does not say what it was; "
         + "take prediction_type \"v_prediction\" or \"sample\", or a timestep_spacing that leaves it out");
     }

@@ -1,7 +1,9 @@
+import { join } from "node:path";
 import { LatentDiffusionError } from "../errors.js";
+import { type JsonObject, readJsonObject } from "../pretrained/config-file.js";
 import { DDIMScheduler } from "./ddim-scheduler.js";
-import type { JsonObject } from "../pretrained/json.js";
 import type { Scheduler } from "./scheduler.js";
+import { SCHEDULER_FILE } from "./scheduler-config.js";
 
 /** A scheduler's class, as `model_index.json` names it. */
 interface SchedulerClass {
@@ -15,13 +17,22 @@ const SCHEDULERS: ReadonlyMap<string, SchedulerClass> = new Map([["DDIMScheduler
  * Load a scheduler's folder by the name of its class.
  * @throws LatentDiffusionError `ERR_CONFIG_UNSUPPORTED` for a class that is not known here, and what the class throws
  */
-export async function loadScheduler(className: string, folder: string): Promise<Scheduler> {
-  const known = SCHEDULERS.get(className);
+export async function loadScheduler(className: unknown, folder: string): Promise<Scheduler> {
+  const known = SCHEDULERS.get(className as string);
   if (known) return known.fromPretrained(folder);
   throw unknownClass(
     `the scheduler of ${folder}`, className,
     `; bring one instead: { scheduler: await DDIMScheduler.fromPretrained(${JSON.stringify(folder)}) } reads such a file's betas`,
   );
+}
+
+/**
+ * Load a scheduler's folder by the class that its file names, a `DDIMScheduler` where it names none.
+ * @throws LatentDiffusionError `ERR_CHECKPOINT_NOT_FOUND`, `ERR_CHECKPOINT_INVALID`, and as {@link loadScheduler}
+ */
+export async function readScheduler(folder: string): Promise<Scheduler> {
+  const { _class_name: className } = await readJsonObject(join(folder, SCHEDULER_FILE));
+  return loadScheduler(className ?? "DDIMScheduler", folder);
 }
 
 /**

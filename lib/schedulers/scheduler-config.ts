@@ -11,6 +11,9 @@ export type ConfigFields<Keys> = { readonly [Key in keyof Keys]: ConfigField<Key
 /** A checked config: every key of the class, and whatever else a file held. Frozen, as deep as it goes. */
 export type SchedulerConfig<Keys> = Readonly<Keys> & JsonObject;
 
+/** The file of a scheduler's folder. */
+export const SCHEDULER_FILE = "scheduler_config.json";
+
 /** The note of which keys were never set, so that another class fills them with its own defaults. */
 const DEFAULTED = "_use_default_values";
 
@@ -23,17 +26,27 @@ export const COMPATIBLE_CLASSES: readonly string[] = [
 ];
 
 /**
- * Check a config that was written as a literal.
+ * Check a config that was written as a literal, or of another's keys: what begins with `_` is a file's note and kept, as Python's
+ * `**config` takes it.
  * @throws InvalidArgumentError `ERR_INVALID_ARGUMENT` naming an unknown key and the nearest known one
  * @throws LatentDiffusionError `ERR_CONFIG_UNSUPPORTED` naming key and value
  */
 export function completeLiteral<Keys extends object>(className: string, fields: ConfigFields<Keys>, literal: object): SchedulerConfig<Keys> {
   const given = checkObject(literal, className);
   const known = Object.keys(fields);
+  // Which keys were never set is not true of a literal that sets them.
+  const notes = Object.entries(given).filter(([key]) => key.startsWith("_") && key !== DEFAULTED);
   for (const key of Object.keys(given)) {
-    if (!known.includes(key)) throw new InvalidArgumentError(`Unknown key ${JSON.stringify(key)} for the config of ${className}${suggest(key, known)}`);
+    if (known.includes(key) || key.startsWith("_")) continue;
+    const advice = notes.length > 0 ? `; ${className}.fromConfig keeps keys of other classes` : suggest(key, known);
+    throw new InvalidArgumentError(`Unknown key ${JSON.stringify(key)} for the config of ${className}${advice}`);
   }
-  return complete(fields, given, {}, className);
+  return complete(fields, given, ownedBy(className, notes), className);
+}
+
+/** What is kept of a config beside the class's own keys, as a config of the class. */
+function ownedBy(className: string, entries: readonly (readonly [string, JsonValue])[]): JsonObject {
+  return Object.fromEntries(entries.map(([key, value]) => [key, key === "_class_name" ? className : value]));
 }
 
 /**
@@ -51,8 +64,8 @@ export function completeForeign<Keys extends object>(
   const kept = Object.entries(given).filter(([key]) => !unset.includes(key));
   // For the complaint about a key that the class does not know.
   completeLiteral(className, fields, literal);
-  const foreign = kept.filter(([key]) => !Object.hasOwn(fields, key)).map(([key, value]) => [key, key === "_class_name" ? className : value] as const);
-  return complete(fields, { ...Object.fromEntries(kept), ...literal }, Object.fromEntries(foreign), className);
+  const foreign = kept.filter(([key]) => !Object.hasOwn(fields, key));
+  return complete(fields, { ...Object.fromEntries(kept), ...literal }, ownedBy(className, foreign), className);
 }
 
 function complete<Keys extends object>(fields: ConfigFields<Keys>, given: JsonObject, foreign: JsonObject, className: string): SchedulerConfig<Keys> {

@@ -81,6 +81,17 @@ c10::IValue ToIValue(const Napi::Value& value, const c10::Type& type) {
   }
 }
 
+// Says which argument a refusal is about: what refuses does not know.
+c10::IValue ToArgument(const Napi::Value& value, const c10::FunctionSchema& schema, size_t index) {
+  const c10::Argument& argument = schema.arguments()[index];
+  try {
+    return ToIValue(value, *argument.real_type());
+  } catch (const CodedError& error) {
+    throw CodedError(error.code(), std::string(error.what()) + " for the argument " +
+                                       argument.name() + " of " + schema.name());
+  }
+}
+
 }  // namespace
 
 void PushArguments(const c10::FunctionSchema& schema, size_t first, const Napi::Value& values,
@@ -97,7 +108,7 @@ void PushArguments(const c10::FunctionSchema& schema, size_t first, const Napi::
     const auto index = static_cast<uint32_t>(i - first);
     const Napi::Value value = index < array.Length() ? array.Get(index) : array.Env().Undefined();
     if (!value.IsUndefined()) {
-      stack.push_back(ToIValue(value, *arguments[i].real_type()));
+      stack.push_back(ToArgument(value, schema, i));
     } else if (arguments[i].default_value()) {
       stack.push_back(*arguments[i].default_value());
     } else {

@@ -75,4 +75,7 @@ const AmxKernels* FindAmxKernels();
 
 const AmxKernels* CompiledAmxKernels();
 
+// Whether this CPU multiplies matrices of bfloat16, in whoever's kernels.
+bool MultipliesMatrices();
+
 }  // namespace latent_diffusion

@@ -35,6 +35,31 @@ struct TransformOutput {
   void* const* pixels;          // tile * tile pointers
 };
 
+// Pixels side by side and one panel of weights: sums [pixel][panel] of all taps and `depth`
+// channels.
+struct AddTaps {
+  const float* pixels;  // pixel_stride apart
+  int64_t pixel_count, pixel_stride;
+  const int64_t* taps;  // from a pixel to the one that a tap sees, in floats
+  int64_t tap_count, depth;
+  const void* weights;  // [tap][depth][panel]
+  float* sums;
+  bool accumulate;
+  // What is needed next: so many lines of it for each tap of a block of pixels.
+  const void* next;
+  int64_t next_lines;
+};
+
+// Sums of pixels side by side to where they belong: out = sums + bias + residual.
+struct StorePixels {
+  const float* sums;  // a panel apart
+  int64_t pixels, columns;
+  int64_t pixel_stride;  // of residual and out, in elements
+  const float* bias;     // `columns`, or null
+  const void* residual;  // or null
+  void* out;
+};
+
 // `pixels` times `channels` elements: out = in * scale + shift, a channel each.
 struct ScaleAndShift {
   const void* in;
@@ -55,6 +80,9 @@ struct CodeSearch {
   int64_t* nearest;
 };
 
+// What a processor's caches hold at a time.
+constexpr int64_t kLineBytes = 64;
+
 struct CpuKernels {
   // Floats in a vector.
   int64_t lanes;
@@ -66,6 +94,11 @@ struct CpuKernels {
   // c [rows, panel] = a [rows, depth] times b [depth, panel]; a's rows are lda apart, c's ldc.
   void (*multiply)(const float* a, int64_t lda, const float* b, int64_t depth, float* c,
                    int64_t ldc, int64_t rows);
+  // By the weights' type.
+  void (*add_taps[kElementTypes])(const AddTaps&);
+  void (*store_pixels[kElementTypes])(const StorePixels&);
+  // Any elements as floats.
+  void (*widen[kElementTypes])(const void* in, float* out, int64_t count);
   // The first pixel, and sums over pixels of the differences from it and of their squares,
   // `channels` each.
   void (*moments[kElementTypes])(const void* in, int64_t pixels, int64_t channels, float* pivots,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/attention_vectors.h"
+#include "kernels/direct_kernel.h"
 #include "kernels/group_norm_kernel.h"
 #include "kernels/nearest_codes_kernel.h"
 #include "kernels/winograd_kernel.h"
@@ -18,6 +19,9 @@ constexpr CpuKernels kKernels = {
     {{TransformOutputTile<2, float>, TransformOutputTile<2, BFloat16>},
      {TransformOutputTile<4, float>, TransformOutputTile<4, BFloat16>}},
     Multiply,
+    {AddTapsOfRow<float>, AddTapsOfRow<BFloat16>},
+    {StorePixelsOf<float>, StorePixelsOf<BFloat16>},
+    {WidenValues<float>, WidenValues<BFloat16>},
     {Moments<float>, Moments<BFloat16>},
     {{ScalePixels<float, false>, ScalePixels<BFloat16, false>},
      {ScalePixels<float, true>, ScalePixels<BFloat16, true>}},

@@ -7,6 +7,7 @@
 
 #include "kernels/amx_convolution.h"
 #include "kernels/attention.h"
+#include "kernels/direct_convolution.h"
 #include "kernels/group_norm.h"
 #include "kernels/nearest_codes.h"
 #include "kernels/winograd.h"
@@ -27,6 +28,9 @@ bool Register() {
       "winograd_conv2d(Tensor input, Tensor packed, Tensor? bias, Tensor? residual, int "
       "out_channels) -> Tensor");
   schemas.def(
+      "direct_conv2d(Tensor input, Tensor packed, Tensor? bias, Tensor? residual, int in_channels, "
+      "int out_channels, int side, int stride, int padding) -> Tensor");
+  schemas.def(
       "group_norm(Tensor input, int groups, Tensor? weight, Tensor? bias, float eps, bool silu) -> "
       "Tensor");
   schemas.def(
@@ -41,6 +45,7 @@ bool Register() {
   schemas.def("attention(Tensor q, Tensor k, Tensor v, float? scale) -> Tensor");
   torch::Library& kernels = KeepLibrary(torch::Library::IMPL, c10::DispatchKey::CPU);
   kernels.impl("winograd_conv2d", WinogradConvolution);
+  kernels.impl("direct_conv2d", DirectConvolution);
   kernels.impl("group_norm", GroupNorm);
   kernels.impl("amx_conv2d", AmxConvolution);
   kernels.impl("amx_linear", AmxLinear);

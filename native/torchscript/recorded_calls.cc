@@ -75,9 +75,8 @@ RecordedCalls::Recording* RecordedCalls::Find(const std::string& key) {
 bool RecordedCalls::Record(Recording& recording, const torch::jit::Stack& arguments,
                            const Call& call) const {
   const c10::impl::VirtualGuardImpl guard(device_.type());
-  const auto shared = std::find_if(recordings_.begin(), recordings_.end(), [](const Recording& r) {
-    return r.state == State::kRecorded;
-  });
+  const auto shared = std::find_if(recordings_.begin(), recordings_.end(),
+                                   [](const Recording& r) { return r.state == State::kRecorded; });
   try {
     torch::jit::Stack inputs;
     for (const c10::IValue& argument : arguments) {

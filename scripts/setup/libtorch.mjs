@@ -10,14 +10,9 @@ export const LIBTORCH_VERSION = "2.13.0";
 const ACCEPTED = /^2\.13\.\d+/;
 const VARIABLE = "LATENT_DIFFUSION_LIBTORCH";
 
-/**
- * Options for pip that prefer PyTorch's CPU build: on Linux x86-64 plain PyPI gives a CUDA build of several GB. Where that
- * index cannot be reached, pip goes on with what it is configured with; so it should not wait long.
- */
-export const TORCH_PIP_OPTIONS = [
-  "--extra-index-url", "https://download.pytorch.org/whl/cpu", "--retries", "1", "--timeout", "15", "--no-compile",
-  "--disable-pip-version-check", "--root-user-action", "ignore",
-];
+/** PyTorch's own index of CPU builds. Who cannot reach it should not wait long. */
+const CPU_INDEX = ["--index-url", "https://download.pytorch.org/whl/cpu", "--retries", "0", "--timeout", "10"];
+const PIP_OPTIONS = ["--no-compile", "--disable-pip-version-check", "--root-user-action", "ignore"];
 
 const ADVICE = `Install one with \`python3 -m pip install torch==${LIBTORCH_VERSION}\` (or unpack a LibTorch ${LIBTORCH_VERSION} from pytorch.org), `
   + `set ${VARIABLE} to the folder that holds its include/ and lib/, and run the command again.`;
@@ -32,12 +27,13 @@ const ADVICE = `Install one with \`python3 -m pip install torch==${LIBTORCH_VERS
 /**
  * Find a LibTorch, or install one under the project, and record the choice for the run time.
  * @param {(doing: string) => void} say
+ * @param {(text: string) => void} note told of each candidate that is passed over
  * @returns {Promise<{ result: string, value: LibTorch }>}
  */
-export async function ensureLibTorch(say) {
+export async function ensureLibTorch(say, note) {
   const recorded = readRecord();
   if (recorded) return { result: describe(recorded), value: recorded };
-  const chosen = fromEnvironment() ?? await fromPython(say) ?? await fromPrivateFolder(say);
+  const chosen = fromEnvironment() ?? await fromPython(say, note) ?? await fromPrivateFolder(say);
   mkdirSync(dirname(libTorchRecord), { recursive: true });
   writeFileSync(libTorchRecord, `${JSON.stringify(chosen, null, 2)}\n`);
   return { result: describe(chosen), value: chosen };
@@ -51,10 +47,20 @@ function describe({ version, path, source }) {
 /** The choice of an earlier run, as long as it is still there and the environment variable does not say otherwise. */
 function readRecord() {
   if (!existsSync(libTorchRecord)) return undefined;
-  const recorded = JSON.parse(readFileSync(libTorchRecord, "utf8"));
+  const recorded = parseRecord(readFileSync(libTorchRecord, "utf8"));
+  if (typeof recorded?.path !== "string") return undefined;
   const wanted = process.env[VARIABLE];
   const stands = versionOf(recorded.path) === recorded.version && (!wanted || resolve(wanted) === recorded.path);
   return stands ? recorded : undefined;
+}
+
+/** A record that is damaged is none: what it said is found again. */
+function parseRecord(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }
 
 function fromEnvironment() {
@@ -66,14 +72,14 @@ function fromEnvironment() {
   return { path, version: versionOf(path), source: "environment" };
 }
 
-async function fromPython(say) {
+async function fromPython(say, note) {
   say("looking for a torch of the Python on the PATH");
   const python = await findPython();
   if (!python?.torch) return undefined;
   const { path } = python.torch;
   const reason = whyRefused(path) ?? await whyNotLoadable(python.executable, path);
   if (reason) {
-    say(`passing over ${path}: ${reason}`);
+    note(`passing over ${path}: ${reason}`);
     return undefined;
   }
   return { path, version: versionOf(path), source: "python" };
@@ -90,20 +96,47 @@ async function fromPrivateFolder(say) {
   return { path, version: versionOf(path), source: "private" };
 }
 
+/**
+ * Install torch's wheel alone, without the packages that it needs: from PyTorch's index of CPU builds and no other, since pip takes the
+ * highest version of all its indexes and links, and on Linux x86-64 plain PyPI gives a CUDA build of several GB; else from wherever pip is
+ * configured to look.
+ * @param {readonly string[]} pip `python -m pip install`, and where to
+ * @param {string} requirement `"torch==2.13.0"`
+ * @param {{ log: string, advice: string }} options as {@link runCommand}'s
+ * @throws {SetupError} if neither gives it
+ */
+export async function installTorch(pip, requirement, options) {
+  const command = [...pip, ...PIP_OPTIONS, "--no-deps", requirement];
+  try {
+    await runCommand([...command, ...CPU_INDEX], { ...options, log: `${options.log}-cpu-index`, env: withoutPipSettings() });
+  } catch (error) {
+    if (!(error instanceof SetupError)) throw error;
+    await runCommand(command, options);
+  }
+}
+
+/** An environment in which pip knows no index but the command line's. */
+function withoutPipSettings() {
+  const places = ["PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX"];
+  const kept = Object.entries(process.env).filter(([name]) => !places.includes(name));
+  return { ...Object.fromEntries(kept), PIP_CONFIG_FILE: process.platform === "win32" ? "nul" : "/dev/null" };
+}
+
 /** Install torch's wheel, which is a LibTorch, beside its final place and move it there when it is known to load. */
 async function install(python, say) {
   const partial = `${privateLibTorchFolder}.partial`;
   const torch = join(partial, "torch");
-  const pip = [python.executable, "-m", "pip", "install", "--target", partial, ...TORCH_PIP_OPTIONS, `torch==${LIBTORCH_VERSION}`];
+  const pip = [python.executable, "-m", "pip", "install", "--target", partial];
+  const requirement = `torch==${LIBTORCH_VERSION}`;
   const options = { log: "libtorch", advice: `torch ${LIBTORCH_VERSION} has wheels for Python 3.10 to 3.14; here is ${python.version}. ${ADVICE}` };
   rmSync(partial, { recursive: true, force: true });
   say(`installing torch ${LIBTORCH_VERSION} by pip under .local/ (its libraries serve as LibTorch; no Python is used at run time)`);
-  await runCommand([...pip, "--no-deps"], options);
+  await installTorch(pip, requirement, options);
   let reason = await whyNotLoadable(python.executable, torch);
   if (reason) {
     say(`pip gave a CUDA build, which needs NVIDIA's libraries: installing those too, several GB (${reason})`);
     rmSync(partial, { recursive: true, force: true });
-    await runCommand(pip, options);
+    await runCommand([...pip, ...PIP_OPTIONS, requirement], options);
     reason = await whyNotLoadable(python.executable, torch);
   }
   reason ??= whyRefused(torch);

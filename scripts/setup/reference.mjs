@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { capture, runCommand, SetupError } from "./command.mjs";
-import { TORCH_PIP_OPTIONS } from "./libtorch.mjs";
+import { installTorch } from "./libtorch.mjs";
 import { inProject, referenceFolder } from "./paths.mjs";
 import { findPython } from "./python.mjs";
 
@@ -57,7 +57,7 @@ async function install(python, pins, say) {
   const pip = [python, "-m", "pip", "install", "--disable-pip-version-check"];
   say("installing torch for the reference");
   const torch = pins.find((pin) => pin.startsWith("torch=="));
-  await runCommand([...pip, ...TORCH_PIP_OPTIONS, "--no-deps", torch], options);
+  await installTorch(pip, torch, options);
   say("installing diffusers for the reference");
   // The list is complete: --no-deps keeps pip from bringing what is not pinned.
   await runCommand([...pip, "--no-deps", "--requirement", REQUIREMENTS], options);

@@ -12,15 +12,15 @@ export class Report {
    * Run one part.
    * @template T
    * @param {string} name
-   * @param {(say: (doing: string) => void) => Promise<{ result: string, value?: T, failed?: boolean }>} work calls `say` before
-   *   anything that takes time
+   * @param {(say: (doing: string) => void, note: (text: string) => void) => Promise<{ result: string, value?: T, failed?: boolean }>} work
+   *   calls `say` before anything that takes time, `note` for what is to stay to be read
    * @returns {Promise<T | undefined>}
    */
   async part(name, work) {
     const begun = performance.now();
     const line = new Line(this.stream, name);
     try {
-      const { result, value, failed } = await work((doing) => line.show(doing));
+      const { result, value, failed } = await work((doing) => line.show(doing), (text) => line.note(text));
       const seconds = (performance.now() - begun) / 1000;
       if (line.shown || this.verbose) line.finish(this.#timed(result, seconds), failed);
       return value;
@@ -73,6 +73,11 @@ class Line {
     }
     this.#timer ??= setInterval(() => this.#draw(), 100).unref();
     this.#draw();
+  }
+
+  note(text) {
+    if (this.#stream.isTTY && this.shown) this.#stream.write("\r\x1b[K");
+    this.#stream.write(`  ${this.#name}${text}\n`);
   }
 
   finish(text, failed = false) {

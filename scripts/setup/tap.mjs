@@ -54,6 +54,41 @@ export function readTotals(name) {
 }
 
 /**
+ * Add up the totals of several runs; one that did not come to its end counts as a failure.
+ * @param {readonly string[]} names
+ * @param {(name: string) => string} [read] gives a run's TAP stream
+ * @returns {{ lines: string[], passed: number, failed: number }} `lines`: each run's totals, and the tests that were skipped
+ */
+export function sumTotals(names, read = (name) => readFileSync(tapFile(name), "utf8")) {
+  const sum = { lines: [], passed: 0, failed: 0 };
+  for (const name of names) {
+    try {
+      const text = read(name);
+      const { passed, failed, skipped } = parseTotals(text);
+      sum.lines.push(`${name}: ${passed} passed, ${failed} failed, ${skipped} skipped`, ...listSkipped(text).map((line) => `  skipped: ${line}`));
+      sum.passed += passed;
+      sum.failed += failed;
+    } catch (error) {
+      sum.lines.push(`${name}: ${error.message}`);
+      sum.failed += 1;
+    }
+  }
+  return sum;
+}
+
+/** The tests and assertions that a TAP stream marks as skipped or to do, each with its file and reason. */
+function listSkipped(text) {
+  const found = [];
+  let file = "";
+  for (const line of text.split("\n")) {
+    file = /^# Subtest: (.*)/.exec(line)?.[1] ?? file;
+    const [, name, reason] = /^ *(?:not )?ok \d+ - (.*) # ((?:SKIP|TODO).*)$/i.exec(line) ?? [];
+    if (name !== undefined) found.push(`${file}: ${name} (${reason.trim()})`);
+  }
+  return found;
+}
+
+/**
  * @param {string} text a whole TAP stream as tap writes it
  * @returns {{ passed: number, failed: number, skipped: number }}
  */

@@ -130,8 +130,7 @@ async function runOne(work, run, dtype, [module, reference]) {
 
 async function runCase(name, work, dtype, amx) {
   const modules = await modulesOf(work, dtype);
-  // Without AMX, bfloat16 is left to LibTorch where the CPU, whatever we are told to use, would have it.
-  const expected = amx ? work.operators : dtype === "float32" ? work.otherwise ?? [] : [];
+  const expected = amx ? work.operators : work.otherwise ?? [];
   const result = { name, dtype, capability: runtimeInfo().cpuCapability, worst: 0, faults: [] };
   for (const run of work.runs) {
     const { ran, wrongShape, worst, bitsDiffer } = await runOne(work, run, dtype, modules);

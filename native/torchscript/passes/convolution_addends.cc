@@ -11,15 +11,16 @@ namespace {
 using torch::jit::AliasDb;
 using torch::jit::Node;
 
-// Where winograd_conv2d and amx_conv2d take what is added.
+// Where winograd_conv2d, direct_conv2d and amx_conv2d take what is added.
 constexpr size_t kResidual = 3;
 
 bool IsFree(const Node& node) {
   static const c10::Symbol winograd =
       c10::Symbol::fromQualString("latent_diffusion::winograd_conv2d");
+  static const c10::Symbol direct = c10::Symbol::fromQualString("latent_diffusion::direct_conv2d");
   static const c10::Symbol amx = c10::Symbol::fromQualString("latent_diffusion::amx_conv2d");
-  return (node.kind() == winograd || node.kind() == amx) && node.input(kResidual)->mustBeNone() &&
-         node.output()->uses().size() == 1;
+  return (node.kind() == winograd || node.kind() == direct || node.kind() == amx) &&
+         node.input(kResidual)->mustBeNone() && node.output()->uses().size() == 1;
 }
 
 // Not in place: that keeps the dtype of what is added to, and never enlarges it, which is known

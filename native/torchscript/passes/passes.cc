@@ -24,6 +24,7 @@ constexpr Pass kPasses[] = {
     // Whatever AMX takes, the passes after it no longer find.
     {"amx", UseAmx},
     {"winograd", UseWinograd},
+    {"direct", UseDirect},
     {"group-norm", FuseGroupNorms},
     {"norms", FuseNorms},
     {"addends", FuseAddends},

@@ -39,6 +39,9 @@ void UseAmx(const Graphs& graphs, c10::ScalarType dtype);
 // says that it pays.
 void UseWinograd(const Graphs& graphs, c10::ScalarType dtype);
 
+// direct_convolutions.cc: convolutions of few pixels, with weights in the order of their use.
+void UseDirect(const Graphs& graphs, c10::ScalarType dtype);
+
 // group_norms.cc: group norm with channels innermost, and the SiLU that follows it, in one
 // operator.
 void FuseGroupNorms(const Graphs& graphs, c10::ScalarType dtype);

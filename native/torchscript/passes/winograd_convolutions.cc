@@ -1,10 +1,10 @@
-#include <ATen/cpu/Utils.h>
 #include <torch/csrc/jit/ir/ir.h>
 
 #include <algorithm>
 #include <optional>
 #include <unordered_map>
 
+#include "kernels/amx_kernels.h"
 #include "kernels/winograd.h"
 #include "torchscript/passes/convolution_node.h"
 #include "torchscript/passes/graph_tools.h"
@@ -80,7 +80,7 @@ void UseWinograd(const Graphs& graphs, c10::ScalarType dtype) {
   if (FindCpuKernels() == nullptr) return;
   // In bfloat16 the kernel computes in float32, which beats all but a CPU that multiplies matrices
   // of bfloat16.
-  if (dtype != at::kFloat && (dtype != at::kBFloat16 || at::cpu::init_amx())) return;
+  if (dtype != at::kFloat && (dtype != at::kBFloat16 || MultipliesMatrices())) return;
   const Pixels pixels = FindConvolutions(graphs, dtype);
   const auto find = [&pixels](const Node& node) {
     return pixels.contains(&node) ? ConstantTensor(node.namedInput("weight")) : std::nullopt;

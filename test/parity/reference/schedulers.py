@@ -179,6 +179,7 @@ def write_broken(out: Path) -> None:
         ({"steps_offset": 1}, 1000, 0.0),
         ({"timestep_spacing": "trailing"}, 61, 0.0),
         ({**ZERO_SNR}, 10, 0.0),
+        ({"rescale_betas_zero_snr": True, "timestep_spacing": "trailing", "thresholding": True}, 10, 0.0),
         ({**ZERO_SNR, "beta_schedule": "linear", "beta_start": 0.0001, "beta_end": 0.02, "prediction_type": "v_prediction"}, 10, 1.0),
         ({"beta_start": 0.0, "beta_end": 0.02}, 10, 0.0),
         ({"trained_betas": [0.5, 1.0, 0.5, 0.5], "num_train_timesteps": 4}, 4, 0.0),
