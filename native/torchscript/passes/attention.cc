@@ -1,4 +1,3 @@
-#include <torch/csrc/jit/ir/constants.h>
 #include <torch/csrc/jit/ir/ir.h>
 
 #include "torchscript/passes/graph_tools.h"
@@ -9,17 +8,13 @@ namespace {
 
 using torch::jit::Node;
 
-bool IsConstant(const Node& node, const char* input, const c10::IValue& expected) {
-  const auto constant = torch::jit::toIValue(node.namedInput(input));
-  return constant && constant->tagKind() == expected.tagKind() && *constant == expected;
-}
-
 bool IsPlainAttention(const Node& node) {
   static const c10::Symbol attention =
       c10::Symbol::fromQualString("aten::scaled_dot_product_attention");
-  return node.kind() == attention && IsConstant(node, "attn_mask", c10::IValue()) &&
-         IsConstant(node, "dropout_p", 0.0) && IsConstant(node, "is_causal", false) &&
-         IsConstant(node, "enable_gqa", false);
+  return node.kind() == attention && IsConstant(node.namedInput("attn_mask"), c10::IValue()) &&
+         IsConstant(node.namedInput("dropout_p"), 0.0) &&
+         IsConstant(node.namedInput("is_causal"), false) &&
+         IsConstant(node.namedInput("enable_gqa"), false);
 }
 
 }  // namespace

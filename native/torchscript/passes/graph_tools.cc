@@ -53,6 +53,11 @@ std::optional<std::vector<double>> ConstantDoubles(const Value* value) {
   return ConstantList<double>(value, &c10::IValue::isDouble);
 }
 
+bool IsConstant(const Value* value, const c10::IValue& expected) {
+  const auto constant = torch::jit::toIValue(value);
+  return constant && constant->tagKind() == expected.tagKind() && *constant == expected;
+}
+
 std::optional<int64_t> ConstantInt(const Value* value) {
   const auto constant = torch::jit::toIValue(value);
   if (!constant || !constant->isInt()) return std::nullopt;

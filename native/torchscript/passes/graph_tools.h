@@ -21,6 +21,9 @@ void VisitNodes(torch::jit::Block* block, const std::function<void(torch::jit::N
 std::optional<std::vector<int64_t>> ConstantInts(const torch::jit::Value* value);
 std::optional<std::vector<double>> ConstantDoubles(const torch::jit::Value* value);
 
+// Whether it is a constant of this very type and value.
+bool IsConstant(const torch::jit::Value* value, const c10::IValue& expected);
+
 std::optional<int64_t> ConstantInt(const torch::jit::Value* value);
 // A defined tensor.
 std::optional<at::Tensor> ConstantTensor(const torch::jit::Value* value);

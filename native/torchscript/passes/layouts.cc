@@ -1,10 +1,10 @@
 #include <torch/csrc/jit/ir/alias_analysis.h>
 #include <torch/csrc/jit/ir/ir.h>
 
-#include <algorithm>
-#include <unordered_map>
+#include <optional>
+#include <string>
 #include <unordered_set>
-#include <utility>
+#include <vector>
 
 #include "torchscript/passes/graph_tools.h"
 #include "torchscript/passes/passes.h"
@@ -104,10 +104,11 @@ void LayOutWeights(const Graphs& graphs, c10::ScalarType /*dtype*/) {
   ReplaceWeights(graphs, find, [](const Layer& layer) {
     const at::Tensor placed = layer.weight.contiguous(c10::MemoryFormat::ChannelsLast);
     for (const auto& [graph, node] : layer.uses) {
+      const auto index = FindWeightInput(*node);
+      if (!index) continue;
       const torch::jit::WithInsertPoint at_node(node);
-      const size_t index = *FindWeightInput(*node);
-      torch::jit::Value* const plain = node->input(index);
-      node->replaceInput(index, graph->insertConstant(placed));
+      torch::jit::Value* const plain = node->input(*index);
+      node->replaceInput(*index, graph->insertConstant(placed));
       DropUnusedConstant(plain);
     }
   });

@@ -1,4 +1,3 @@
-#include <torch/csrc/jit/ir/constants.h>
 #include <torch/csrc/jit/ir/ir.h>
 
 #include "torchscript/passes/graph_tools.h"
@@ -9,11 +8,6 @@ namespace {
 
 using torch::jit::Node;
 using torch::jit::Value;
-
-bool IsConstant(const Value* value, const c10::IValue& expected) {
-  const auto constant = torch::jit::toIValue(value);
-  return constant && *constant == expected;
-}
 
 // The distances that an argmin over codes takes, if it is all they are for. How cdist is told to
 // compute them, by its last argument, makes no difference here.
