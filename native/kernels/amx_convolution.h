@@ -32,8 +32,7 @@ at::Tensor AmxConvolution(const at::Tensor& input, const at::Tensor& packed,
 
 // `input` [..., in]; returns [..., out].
 at::Tensor AmxLinear(const at::Tensor& input, const at::Tensor& packed,
-                     const std::optional<at::Tensor>& bias,
-                     const std::optional<at::Tensor>& residual, int64_t in_channels,
+                     const std::optional<at::Tensor>& bias, int64_t in_channels,
                      int64_t out_channels);
 
 }  // namespace latent_diffusion

@@ -9,6 +9,7 @@
 
 #include "kernels/amx_convolution.h"
 #include "kernels/amx_kernels.h"
+#include "kernels/divide_up.h"
 
 namespace latent_diffusion {
 namespace {
@@ -26,8 +27,8 @@ at::Tensor Pack(const at::Tensor& plain, bool split) {
   const int64_t out_channels = plain.size(0);
   const int64_t channels = plain.size(1);
   const int64_t taps = plain.dim() == 4 ? plain.size(2) * plain.size(3) : 1;
-  const int64_t panels = (out_channels + kAmxPanel - 1) / kAmxPanel;
-  const int64_t blocks = (channels + kTileDepth - 1) / kTileDepth;
+  const int64_t panels = DivideUp(out_channels, kAmxPanel);
+  const int64_t blocks = DivideUp(channels, kTileDepth);
   const int64_t parts = split ? 2 : 1;
   constexpr int64_t kPartValues = kTileDepth * kAmxPanel;
   at::Tensor packed = at::empty({panels, blocks, taps, parts, kTileDepth, kAmxPanel},

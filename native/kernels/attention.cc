@@ -11,6 +11,7 @@
 
 #include "kernels/amx_kernels.h"
 #include "kernels/cpu_kernels.h"
+#include "kernels/divide_up.h"
 #include "kernels/scratch.h"
 #include "kernels/shared_work.h"
 
@@ -32,8 +33,6 @@ constexpr int64_t kFewProducts = 1 << 17;
 
 thread_local Scratch packed_scratch;
 thread_local Scratch query_scratch;
-
-int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // One of q, k, v or the result, from `data`: where a head's rows lie.
 template <typename Byte>

@@ -10,6 +10,7 @@
 
 #include "kernels/addends.h"
 #include "kernels/cpu_kernels.h"
+#include "kernels/divide_up.h"
 #include "kernels/scratch.h"
 #include "kernels/shared_work.h"
 
@@ -18,8 +19,6 @@ namespace {
 
 thread_local Scratch plane_scratch;
 thread_local Scratch sum_scratch;
-
-int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Channels whose weights for one panel, all taps of them, stay in a core's second cache while the
 // pixels pass by.
@@ -75,6 +74,8 @@ class Convolution {
         RunPanel(*unit % panels_, rows * band / bands_, rows * (band + 1) / bands_);
       }
     });
+    // For few pixels; a large picture may come all the same.
+    plane_scratch.Trim();
   }
 
  private:

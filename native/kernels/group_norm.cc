@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "kernels/cpu_kernels.h"
+#include "kernels/divide_up.h"
 #include "kernels/shared_work.h"
 
 namespace latent_diffusion {
@@ -41,7 +42,7 @@ class Normalization {
         channels_(input.size(1)),
         groups_(groups),
         pixels_(input.numel() / (batch_ * channels_)),
-        chunks_((pixels_ + kChunk - 1) / kChunk),
+        chunks_(DivideUp(pixels_, kChunk)),
         input_(static_cast<const char*>(input.const_data_ptr())),
         scale_(scales.mutable_data_ptr<float>()),
         shift_(scale_ + batch_ * channels_) {}

@@ -39,8 +39,8 @@ bool Register() {
       "eps, "
       "bool silu) -> Tensor");
   schemas.def(
-      "amx_linear(Tensor input, Tensor packed, Tensor? bias, Tensor? residual, int in_channels, "
-      "int out_channels) -> Tensor");
+      "amx_linear(Tensor input, Tensor packed, Tensor? bias, int in_channels, int out_channels) "
+      "-> Tensor");
   schemas.def("nearest_codes(Tensor z, Tensor codes) -> Tensor");
   schemas.def("attention(Tensor q, Tensor k, Tensor v, float? scale) -> Tensor");
   torch::Library& kernels = KeepLibrary(torch::Library::IMPL, c10::DispatchKey::CPU);

@@ -12,6 +12,7 @@
 #include <limits>
 
 #include "kernels/cpu_kernels.h"
+#include "kernels/divide_up.h"
 #include "kernels/scratch.h"
 
 namespace latent_diffusion {
@@ -24,8 +25,6 @@ constexpr int64_t kBlockRows = 256;
 constexpr int64_t kLeastDifferences = 1 << 17;
 
 thread_local Scratch code_scratch;
-
-int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 at::Tensor ToFloats(const at::Tensor& values) {
   return values.scalar_type() == at::kDouble ? values : values.to(at::kFloat).contiguous();

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "kernels/addends.h"
+#include "kernels/divide_up.h"
 #include "kernels/scratch.h"
 #include "kernels/shared_work.h"
 
@@ -26,8 +27,6 @@ constexpr int64_t kMostTiles = 96;
 
 thread_local Scratch block_scratch;
 thread_local Scratch product_scratch;
-
-int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Of a core. No result depends on it.
 int64_t SecondCacheBytes() {

@@ -89,19 +89,16 @@ void Replace(const Layer::Use& use, const at::Tensor& weight, const at::Tensor& 
   const auto stride = convolution ? SuitableStride(*convolution, weight) : std::nullopt;
   const torch::jit::WithInsertPoint at_node(node);
   Value* const plain = node->namedInput("weight");
-  std::vector<Value*> inputs{node->namedInput("input"),
-                             use.graph->insertConstant(packed),
-                             node->namedInput("bias"),
-                             use.graph->insertConstant(c10::IValue()),
-                             use.graph->insertConstant(weight.size(1)),
-                             use.graph->insertConstant(weight.size(0))};
-  if (stride) {
-    // No norm, yet.
-    for (const c10::IValue& value : {c10::IValue(*stride), c10::IValue(0), c10::IValue(),
-                                     c10::IValue(), c10::IValue(0.0), c10::IValue(false)}) {
-      inputs.push_back(use.graph->insertConstant(value));
-    }
-  }
+  std::vector<Value*> inputs{node->namedInput("input"), use.graph->insertConstant(packed),
+                             node->namedInput("bias")};
+  const auto add = [&](const std::vector<c10::IValue>& values) {
+    for (const c10::IValue& value : values) inputs.push_back(use.graph->insertConstant(value));
+  };
+  // Nothing to be added, yet.
+  if (stride) add({c10::IValue()});
+  add({weight.size(1), weight.size(0)});
+  // No norm, yet.
+  if (stride) add({*stride, 0, c10::IValue(), c10::IValue(), 0.0, false});
   Node* const replacement = use.graph->create(stride ? conv2d : linear, inputs, /*num_outputs=*/1);
   use.graph->insertNode(replacement);
   node->output()->replaceAllUsesWith(replacement->output());

@@ -1,0 +1,10 @@
+// How many parts of size `b` hold `a`. Thread: any.
+#pragma once
+
+#include <cstdint>
+
+namespace latent_diffusion {
+
+constexpr int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+}  // namespace latent_diffusion
