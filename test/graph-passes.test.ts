@@ -1,6 +1,6 @@
 import t from "tap";
+import type { FloatingDType } from "../lib/device.js";
 import { Generator, op, Tensor } from "../lib/index.js";
-import type { DType } from "../lib/native.js";
 import { ScriptModule } from "../lib/script-module.js";
 
 /**
@@ -12,7 +12,7 @@ interface Case {
   readonly lines: readonly string[];
   readonly parameters?: Readonly<Record<string, readonly number[]>>;
   readonly inputs: readonly Tensor[];
-  readonly dtype?: DType;
+  readonly dtype?: FloatingDType;
 }
 
 const generator = Generator.fromSeed(0);
