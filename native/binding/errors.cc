@@ -4,6 +4,7 @@
 #include <napi.h>
 
 #include <new>
+#include <system_error>
 
 namespace latent_diffusion {
 namespace {
@@ -34,6 +35,10 @@ ErrorInfo Describe(const std::exception_ptr& exception) {
     return FromText(error.what_without_backtrace());
   } catch (const std::bad_alloc&) {
     return {"ERR_OUT_OF_MEMORY", "The host is out of memory"};
+  } catch (const std::system_error& error) {
+    const bool refused = error.code() == std::errc::resource_unavailable_try_again;
+    if (refused) return {"ERR_OUT_OF_MEMORY", "The system refused a thread"};
+    return FromText(error.what());
   } catch (const std::exception& error) {
     return FromText(error.what());
   } catch (...) {

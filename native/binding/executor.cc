@@ -35,7 +35,7 @@ std::atomic<bool> closing{false};
 std::atomic<int> wanted_threads{0};
 
 // The one whose thread this is.
-thread_local const Executor* current = nullptr;
+thread_local Executor* current = nullptr;
 
 int DefaultThreads() {
   // Asked before any set_num_threads, this is OMP_NUM_THREADS or the number of cores.
@@ -78,12 +78,16 @@ void Executor::Run() {
   ConfigureInterpreterThread();
   while (true) {
     Execute(Next());
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      busy_ = false;
-    }
-    changed_.notify_all();
+    Rest();
   }
+}
+
+void Executor::Rest() {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    busy_ = false;
+  }
+  changed_.notify_all();
 }
 
 Job Executor::Next() {
@@ -122,12 +126,12 @@ void Executor::Execute(Job job) {
 
 void Executor::Shutdown() {
   closing = true;
+  // Whatever a job calls may end the process, as OpenMP does where it gets no thread: then this is
+  // an executor's own thread, and nobody must wait for its job.
+  if (current != nullptr) current->Rest();
   Executors& executors = AllExecutors();
   const std::lock_guard<std::mutex> lock(executors.mutex);
   for (const auto& [device, executor] : executors.by_device) {
-    // Whatever a job calls may end the process, as OpenMP does where it gets no thread: then this
-    // is the executor's own thread, whose job never ends.
-    if (executor == current) continue;
     std::unique_lock<std::mutex> executor_lock(executor->mutex_);
     executor->queue_.clear();
     executor->changed_.wait(executor_lock, [executor = executor] { return !executor->busy_; });

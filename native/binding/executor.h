@@ -54,6 +54,8 @@ class Executor {
   Job Next();
   void Execute(Job job);
   void TakeThreads();
+  // No job runs any more.
+  void Rest();
 
   const c10::Device device_;
   std::mutex mutex_;
