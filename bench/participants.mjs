@@ -8,7 +8,7 @@ export const DIFFUSERS = "diffusers";
 /** This package as it comes. */
 export const OURS = "default";
 /** The same, where a CPU has AMX, as on one that does not. */
-const WITHOUT_AMX = "default, without AMX";
+export const WITHOUT_AMX = "default, without AMX";
 
 /**
  * The rivals, each at its best settings: `worker` is its file in bench/workers, `options` go to its `load`, `needs` is what

@@ -1,8 +1,8 @@
-import { DIFFUSERS, OURS } from "./participants.mjs";
+import { DIFFUSERS, OURS, WITHOUT_AMX } from "./participants.mjs";
 import { times } from "./table.mjs";
 
 const PANELS = ["UNet step", "decode", "50 steps + decode"];
-const LABELS = { [DIFFUSERS]: "diffusers (float32)", [OURS]: "latent-diffusion", "optimize: false": "latent-diffusion, exact" };
+const LABELS = { [DIFFUSERS]: "diffusers (float32)", [OURS]: "latent-diffusion", [WITHOUT_AMX]: "latent-diffusion, no AMX", "optimize: false": "latent-diffusion, exact" };
 const [WIDTH, NAMES, VALUES, GAP, BAR, PITCH, HEAD] = [480, 178, 112, 24, 14, 21, 46];
 
 // Greys and a blue that can be read on white and on dark pages; a viewer that knows its page's scheme gets the better of two.
