@@ -154,6 +154,9 @@ export type WaitPolicy = "balanced" | "active" | "passive";
 /** What is read once, when LibTorch is opened. */
 export const openingOptions: { libtorch?: string; waitPolicy?: WaitPolicy; threads?: number } = {};
 
+/** Where a process notes what its first use asked for, so that workers and other copies of the package know; children have another. */
+const POLICY_VARIABLE = `LATENT_DIFFUSION_WAIT_POLICY_${process.pid}`;
+
 let opened: { addon: Addon; libtorch: LibTorch } | undefined;
 
 /**
@@ -177,7 +180,8 @@ function open(): { addon: Addon; libtorch: LibTorch } {
   const before = loader.opened(basename(libtorch.cpuLibrary));
   if (before !== null) joinOpened(loader, libtorch, before);
   else {
-    for (const [name, value] of Object.entries(waitVariables(openingOptions.waitPolicy ?? "balanced"))) loader.setEnvironment(name, value);
+    const policy = openingOptions.waitPolicy ?? "balanced";
+    for (const [name, value] of Object.entries({ ...waitVariables(policy), [POLICY_VARIABLE]: policy })) loader.setEnvironment(name, value);
   }
   for (const library of libtorch.libraries) {
     const reason = loader.open(library);
@@ -207,8 +211,8 @@ function joinOpened(loader: Loader, libtorch: LibTorch, before: string): void {
     );
   }
   const wanted = openingOptions.waitPolicy;
-  const found = waitPolicyOf(loader);
-  if (wanted === undefined || wanted === found) return;
+  const found = loader.environment(POLICY_VARIABLE);
+  if (wanted === undefined || found === null || wanted === found) return;
   throw new LatentDiffusionError("ERR_INVALID_STATE", `configure({ waitPolicy: "${wanted}" }) comes too late: this process has opened LibTorch with "${found}"`);
 }
 
@@ -219,14 +223,6 @@ function realPath(path: string): string {
   } catch {
     return path;
   }
-}
-
-/** The policy that the process's variables stand for. */
-function waitPolicyOf(loader: Loader): WaitPolicy {
-  const policies: readonly WaitPolicy[] = ["passive", "balanced"];
-  const fits = (policy: WaitPolicy): boolean =>
-    Object.entries(waitVariables(policy)).every(([name, value]) => loader.environment(name)?.toUpperCase() === value);
-  return policies.find(fits) ?? "active";
 }
 
 /**

@@ -102,17 +102,14 @@ t.test("tensors that LibTorch negates as it reads them, or has as zeros nowhere,
   }
 });
 
-t.test("a tensor that shows more than an array may hold is refused, not copied, and weighs what it holds", async (t) => {
+t.test("a tensor that shows more than an array may hold is refused and not copied", async (t) => {
   const spec: ModuleSpec = { name: "Wide", source: "def forward(self, x, count: int):\n    return x.expand(count)", parameters: [], children: [] };
   using module = await ScriptModule.define(spec, new Map());
-  const before = process.memoryUsage().external;
   for (const count of [2 ** 32 + 1, 2 ** 45, 2 ** 53]) {
     using wide = (await module.forward(Tensor.from(new Uint8Array(1)), count)) as Tensor;
     await t.rejects(wide.data(), { code: "ERR_INVALID_ARGUMENT", message: new RegExp(`at most 4294967296 elements.*received ${count} elements`) });
     t.throws(() => wide.dataSync(), { code: "ERR_INVALID_ARGUMENT" });
   }
-  const heavier = process.memoryUsage().external - before;
-  t.ok(heavier < 2 ** 30, `V8 was told of ${heavier} bytes`);
 });
 
 t.test("source that does not compile is an error that shows where", async (t) => {

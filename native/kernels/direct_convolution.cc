@@ -49,7 +49,8 @@ class Convolution {
         pitch_(g_.width + 2 * g_.padding),
         lines_(g_.height + 2 * g_.padding),
         panels_(packed.size(0)),
-        bands_(DivideUp(g_.batch * g_.out_height * g_.out_width, kBandPixels)),
+        bands_(std::min(DivideUp(g_.batch * g_.out_height * g_.out_width, kBandPixels),
+                        g_.batch * g_.out_height)),
         input_(static_cast<const char*>(input.const_data_ptr())),
         weights_(static_cast<const char*>(packed.const_data_ptr())) {
     for (int64_t tap = 0; tap < g_.taps(); tap++)
@@ -81,7 +82,8 @@ class Convolution {
  private:
   void FillPlane() {
     const int64_t row = pitch_ * g_.channels;
-    float* const plane = plane_scratch.Floats(static_cast<size_t>(g_.batch * lines_ * row));
+    float* const plane =
+        plane_scratch.Floats(static_cast<size_t>(FloatCount({g_.batch, lines_, row})));
     at::parallel_for(0, g_.batch * lines_, 8, [&](int64_t begin, int64_t end) {
       for (int64_t line = begin; line < end; line++) {
         const int64_t y = line % lines_ - g_.padding;
@@ -100,6 +102,7 @@ class Convolution {
 
   // Rows [begin, end) of results, numbered along the batch.
   void RunPanel(int64_t panel, int64_t begin, int64_t end) const {
+    if (begin == end) return;
     const int64_t columns = kernels_.panel;
     const int64_t width = g_.out_width * columns;
     float* const sums = sum_scratch.Floats(static_cast<size_t>((end - begin) * width));
@@ -165,8 +168,6 @@ class Convolution {
 // A TorchScript file may call the operator too, with any weights.
 void CheckPacked(const at::Tensor& input, const at::Tensor& packed, const Geometry& g) {
   const CpuKernels* const kernels = FindCpuKernels();
-  TORCH_CHECK(g.side > 0 && g.side <= 16 && g.stride > 0 && g.padding >= 0 && g.padding < g.side,
-              "Expected a stride of at least 1 and a padding below the side of the weights");
   TORCH_CHECK(input.scalar_type() == at::kFloat || input.scalar_type() == at::kBFloat16,
               "Expected an input in float32 or bfloat16, but received ", input.scalar_type());
   TORCH_CHECK(g.channels > 0 && input.size(1) == g.channels, "Expected an input of ", g.channels,
@@ -228,8 +229,9 @@ at::Tensor DirectConvolution(const at::Tensor& input, const at::Tensor& packed,
                                  .squeeze(0);
     return residual ? at::add(image, *residual) : image;
   }
-  TORCH_CHECK(input.dim() == 4 && stride > 0, "Expected an input of 4 dimensions, but received ",
-              input.sizes());
+  TORCH_CHECK(input.dim() == 4, "Expected an input of 4 dimensions, but received ", input.sizes());
+  TORCH_CHECK(side > 0 && side <= 16 && stride > 0 && padding >= 0 && padding < side,
+              "Expected a stride of at least 1 and a padding below the side of the weights");
   const auto out = [&](int64_t size) { return (size + 2 * padding - side + stride) / stride; };
   const Geometry geometry{
       input.size(0),      in_channels,        input.size(2), input.size(3), out_channels,

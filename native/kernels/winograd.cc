@@ -76,7 +76,8 @@ class Convolution {
     output_ = output;
     const int64_t threads = at::get_num_threads();
     const int64_t blocks = DivideUp(tiles_, TilesInBlock());
-    if (tiles_ < threads * kLeastTiles && panels_ >= threads) return RunTogether();
+    if (tiles_ < threads * kLeastTiles && tiles_ <= 2 * kMostTiles && panels_ >= threads)
+      return RunTogether();
     const int64_t even = DivideUp(blocks, threads) * threads;
     ShareWork(even, threads, [&](const auto& take) {
       while (const auto block = take())
@@ -127,6 +128,7 @@ class Convolution {
       while (const auto unit = take())
         RunPanels(panels_ * *unit / even, panels_ * (*unit + 1) / even, 0, tiles_, block);
     });
+    block_scratch.Trim();
   }
 
   void TransformIn(int64_t tile, float* out, int64_t out_stride) const {

@@ -20,7 +20,7 @@ void BringNumbers(torch::jit::Stack& arguments, const c10::Device& device) {
   for (c10::IValue& argument : arguments) {
     if (!argument.isTensor()) continue;
     const at::Tensor& tensor = argument.toTensor();
-    if (!tensor.is_cpu() || tensor.numel() != 1) continue;
+    if (!tensor.is_cpu() || tensor.numel() != 1 || tensor.dim() > 1) continue;
     argument = at::full(tensor.sizes(), tensor.item(), tensor.options().device(device));
   }
 }
@@ -51,7 +51,9 @@ Executable::Executable(ModuleSource& source, const std::vector<Weight>& weights,
   }
   Optimize(graphs, options.dtype.value_or(c10::ScalarType::Float), options.device);
   bytes_ = ConstantBytes(graphs);
-  if (!options.device.is_cpu()) recorded_ = RecordedCalls::For(options.device);
+  // What a network writes into its arguments a recording would write into its own copies.
+  if (!options.device.is_cpu() && !WriteArguments(graphs))
+    recorded_ = RecordedCalls::For(options.device);
 }
 
 Executable::~Executable() = default;

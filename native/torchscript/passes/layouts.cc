@@ -1,6 +1,7 @@
 #include <torch/csrc/jit/ir/alias_analysis.h>
 #include <torch/csrc/jit/ir/ir.h>
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <unordered_set>
@@ -22,19 +23,39 @@ c10::Symbol Aten(const char* name) {
 // What a view becomes that may copy where memory lies otherwise; none if it is not a view, or one
 // of another dtype.
 std::optional<c10::Symbol> LooseForm(const Node& node) {
-  static const c10::Symbol view_as = Aten("view_as"), reshape_as = Aten("reshape_as");
+  static const c10::Symbol view_as = Aten("view_as"), reshape_as = Aten("reshape_as"),
+                           unsafe_view = Aten("_unsafe_view");
   if (node.kind() == view_as) return reshape_as;
-  const bool sizes = node.kind() == c10::aten::view && node.inputs().size() == 2 &&
-                     node.input(1)->type()->kind() == c10::TypeKind::ListType;
+  const bool view = node.kind() == c10::aten::view || node.kind() == unsafe_view;
+  const bool sizes =
+      view && node.inputs().size() == 2 && node.input(1)->type()->kind() == c10::TypeKind::ListType;
   return sizes ? std::optional(c10::aten::reshape) : std::nullopt;
 }
 
 // What it returns, or whether it runs at all, depends on where values lie.
 bool SeesLayout(const Node& node) {
-  static const std::unordered_set<c10::Symbol> kinds{
-      c10::aten::view,       Aten("as_strided"),     Aten("as_strided_"), Aten("stride"),
-      Aten("view_as"),       Aten("set_"),           Aten("resize_"),     Aten("resize_as_"),
-      Aten("is_contiguous"), Aten("view_as_complex")};
+  static const std::unordered_set<c10::Symbol> kinds{c10::aten::view,
+                                                     Aten("_reshape_alias"),
+                                                     Aten("_unsafe_view"),
+                                                     Aten("as_strided"),
+                                                     Aten("as_strided_"),
+                                                     Aten("is_contiguous"),
+                                                     Aten("is_non_overlapping_and_dense"),
+                                                     Aten("resize_"),
+                                                     Aten("resize_as_"),
+                                                     Aten("set_"),
+                                                     Aten("storage_offset"),
+                                                     Aten("stride"),
+                                                     Aten("view_as"),
+                                                     Aten("view_as_complex")};
+  return kinds.contains(node.kind());
+}
+
+// It shows its input's memory or a copy, as values lie: nobody can tell unless somebody writes.
+bool MayCopy(const Node& node) {
+  static const std::unordered_set<c10::Symbol> kinds{c10::aten::reshape, Aten("reshape_as"),
+                                                     c10::aten::flatten, c10::aten::contiguous,
+                                                     Aten("ravel"),      Aten("unflatten")};
   return kinds.contains(node.kind());
 }
 
@@ -58,19 +79,28 @@ bool IsWrittenLater(const AliasDb& aliases, const std::shared_ptr<torch::jit::Gr
   return written;
 }
 
-void LoosenViews(const std::shared_ptr<torch::jit::Graph>& graph) {
-  std::vector<Node*> views;
-  VisitNodes(graph->block(), [&views](Node* node) {
-    if (LooseForm(*node)) views.push_back(node);
-  });
-  if (views.empty()) return;
+// Whether nothing that a graph returns depends on where values lie, once its views are loosened.
+bool IsFree(const std::shared_ptr<torch::jit::Graph>& graph) {
   const AliasDb aliases(graph);
-  // All are asked before the first is changed, of which `aliases` would know nothing.
-  std::erase_if(views, [&](Node* view) { return IsWrittenLater(aliases, graph, view); });
-  for (Node* view : views) {
-    view->replaceWithNewSymbol(*LooseForm(*view));
-    view->destroy();
-  }
+  bool free = true;
+  VisitNodes(graph->block(), [&](Node* node) {
+    if (!free) return;
+    if (LooseForm(*node) || MayCopy(*node)) {
+      free = !IsWrittenLater(aliases, graph, node);
+    } else {
+      free = !SeesLayout(*node);
+    }
+  });
+  return free;
+}
+
+void LoosenViews(const std::shared_ptr<torch::jit::Graph>& graph) {
+  VisitNodes(graph->block(), [](Node* node) {
+    const auto loose = LooseForm(*node);
+    if (!loose) return;
+    node->replaceWithNewSymbol(*loose);
+    node->destroy();
+  });
 }
 
 // The place of a convolution's weight among its inputs.
@@ -85,12 +115,18 @@ std::optional<size_t> FindWeightInput(const Node& node) {
 }  // namespace
 
 bool FreeFromLayout(const Graphs& graphs) {
-  bool free = true;
-  for (const auto& graph : graphs) {
-    LoosenViews(graph);
-    VisitNodes(graph->block(), [&free](Node* node) { free = free && !SeesLayout(*node); });
-  }
-  return free;
+  if (!std::all_of(graphs.begin(), graphs.end(), IsFree)) return false;
+  for (const auto& graph : graphs) LoosenViews(graph);
+  return true;
+}
+
+bool WriteArguments(const Graphs& graphs) {
+  return std::any_of(graphs.begin(), graphs.end(), [](const auto& graph) {
+    const AliasDb aliases(graph);
+    const auto inputs = graph->inputs();
+    return std::any_of(inputs.begin(), inputs.end(),
+                       [&](const torch::jit::Value* input) { return aliases.hasWriters(input); });
+  });
 }
 
 void LayOutWeights(const Graphs& graphs, c10::ScalarType /*dtype*/) {
