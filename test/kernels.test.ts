@@ -68,8 +68,12 @@ function environmentOf(set: string): NodeJS.ProcessEnv {
 const WITHOUT_AMX = { LATENT_DIFFUSION_WITHOUT_AMX: "1" };
 const AMX_TOO = availableSets().flatMap((set) => (set === "avx512" ? [{ set, environment: {} }, { set, environment: WITHOUT_AMX }] : [{ set, environment: {} }]));
 
+// Each test waits for processes of its own, which leave a core free now and then: two at a time.
+t.jobs = 2;
+const PARALLEL = { buffered: true };
+
 for (const { set, environment } of AMX_TOO) {
-  t.test(`results equal those of stock operators with the kernels for ${set}${environment === WITHOUT_AMX ? ", without AMX" : ""}`, async (t) => {
+  t.test(`results equal those of stock operators with the kernels for ${set}${environment === WITHOUT_AMX ? ", without AMX" : ""}`, PARALLEL, async (t) => {
     const results = await runCases({ ...environmentOf(set), ...environment });
     t.ok(results.length >= 21, `${results.length} cases`);
     for (const { name, capability, error, bfloat16, stockBFloat16 } of results) {
@@ -95,18 +99,18 @@ async function checkProducts(t: Test, way: "amx" | "vectors", set: string, envir
   }
 }
 
-t.test("convolutions and linear layers by AMX, with what is fused into them", { skip: !expectsAmx() && "no AMX here" }, async (t) => {
+t.test("convolutions and linear layers by AMX, with what is fused into them", { ...PARALLEL, skip: !expectsAmx() && "no AMX here" }, async (t) => {
   await checkProducts(t, "amx", "avx512");
 });
 
 for (const set of availableSets()) {
-  t.test(`convolutions with what is fused into them, with the kernels for ${set}`, async (t) => {
+  t.test(`convolutions with what is fused into them, with the kernels for ${set}`, PARALLEL, async (t) => {
     await checkProducts(t, "vectors", set, WITHOUT_AMX);
   });
 }
 
 for (const set of availableSets()) {
-  t.test(`the nearest codes are found with the kernels for ${set}`, async (t) => {
+  t.test(`the nearest codes are found with the kernels for ${set}`, PARALLEL, async (t) => {
     const results = await runScript<SearchResult>("nearest-codes.cjs", environmentOf(set));
     t.ok(results.length >= 11, `${results.length} cases`);
     for (const { name, capability, wrong } of results) {
@@ -118,7 +122,7 @@ for (const set of availableSets()) {
   });
 }
 
-t.test("each pass rewrites what it is for, and can be switched off alone", async (t) => {
+t.test("each pass rewrites what it is for, and can be switched off alone", PARALLEL, async (t) => {
   const bits = async (without: string): Promise<Map<string, string>> =>
     new Map((await runCases({ LATENT_DIFFUSION_WITHOUT_PASSES: without })).map((result) => [result.name, result.bits]));
   // AMX takes convolutions before the others can, where there is AMX.
@@ -142,7 +146,7 @@ function passOf(name: string): string | null {
   return ATTENTION.includes(name) ? "attention" : "group-norm";
 }
 
-t.test("attention does not depend on the number of threads", async (t) => {
+t.test("attention does not depend on the number of threads", PARALLEL, async (t) => {
   const bits = async (threads: string): Promise<string[]> =>
     (await runCases({ OMP_NUM_THREADS: threads })).filter(({ name }) => ATTENTION.includes(name)).map((result) => result.bits);
   const alone = await bits("1");
