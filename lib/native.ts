@@ -227,7 +227,8 @@ function realPath(path: string): string {
 
 /**
  * Spinning threads answer sooner but take the cores from a busy event loop, which then slows each step several times;
- * "balanced" spins for about a tenth of a millisecond. Measured with the full-size network: with three times as much, a step beside a busy event loop takes a sixth longer, and an idle one no less.
+ * "balanced" spins for about a tenth of a millisecond. Measured with the full-size network: with three times as much, a step
+ * beside a busy event loop takes a sixth longer, and an idle one no less.
  */
 function waitVariables(policy: WaitPolicy): Record<string, string> {
   switch (policy) {
