@@ -6,7 +6,7 @@ import { median } from "./statistics.mjs";
 
 const require = createRequire(import.meta.url);
 const { configure, Generator, op, runtimeInfo } = require("../dist/index.js");
-const { ScriptModule } = require("../dist/script-module.js");
+const { ScriptModule } = require("../dist/torch/script-module.js");
 const [dtype = "float32", rounds = "15"] = process.argv.slice(2);
 /** All kernels' passes: without them a graph is LibTorch's operators alone, with weights as channels_last, where it is at its best. */
 const PASSES = "amx,winograd,direct,group-norm,norms,addends,nearest-codes,attention";

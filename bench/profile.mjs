@@ -12,7 +12,7 @@ const CALLS = 3;
 export async function profile({ model, threads, dtype }, print) {
   const require = createRequire(import.meta.url);
   const { configure, Generator, LDMPipeline } = require("../dist/index.js");
-  const { native } = require("../dist/native.js");
+  const { native } = require("../dist/native/contract.js");
   if (typeof native().profileOperators !== "function") return print("This build has no operator profile.");
   configure({ threads });
   const pipe = await LDMPipeline.fromPretrained(model, { dtype });
@@ -32,7 +32,7 @@ async function repeat(call) {
   for (let i = 0; i < CALLS; i++) (await call()).sample.dispose();
 }
 
-/** @param {readonly import("../dist/native.js").OperatorTime[]} operators all calls of one operator with one shape */
+/** @param {readonly import("../dist/native/contract.js").OperatorTime[]} operators all calls of one operator with one shape */
 function formatOperators(operators) {
   const total = operators.reduce((sum, { milliseconds }) => sum + milliseconds, 0) / CALLS;
   const kinds = groupByKind(operators);

@@ -6,14 +6,17 @@ import { inProject } from "./setup/paths.mjs";
 /** TypeScript, from the bottom up: a file imports from its own row or from rows above it in this list. */
 const LIB_ROWS = [
   ["errors", "validate"],
-  ["native", "native-errors", "libtorch", "runtime", "device"],
-  ["tensor", "tensor-format", "generator", "script-module", "pretrained/"],
-  ["models/", "schedulers/", "image", "image-grid"],
+  ["native/"],
+  ["files/"],
+  ["torch/", "config/"],
+  ["checkpoint/", "hub/"],
+  ["models/", "schedulers/", "image/"],
   ["pipelines/"],
   ["index"],
+  ["cli/"],
 ];
 /** Rooms of one row that know nothing of each other. */
-const LIB_STRANGERS = [["models/", "schedulers/"], ["image", "models/"], ["image", "schedulers/"]];
+const LIB_STRANGERS = [["models/", "schedulers/"], ["image/", "models/"], ["image/", "schedulers/"]];
 
 const NATIVE_ROWS = [["kernels/", "memory/"], ["torchscript/", "checkpoint/"], ["binding/"], ["addon"], ["loader/"]];
 /** Headers that belong to one room alone, with why. */

@@ -1,4 +1,4 @@
-// `npm test`: does what is missing, then runs the tests offline. Arguments go to tap: `npm test -- test/tensor.test.ts`.
+// `npm test`: does what is missing, then runs the tests offline. Arguments go to tap: `npm test -- test/torch/tensor.test.ts`.
 import { runMain, setup } from "./setup.mjs";
 import { runTap } from "./setup/tap.mjs";
 

@@ -1,7 +1,7 @@
 import { LatentDiffusionError } from "../errors.js";
-import { Generator } from "../generator.js";
-import type { ModuleSpec } from "../native.js";
-import { opAsync, type Tensor } from "../tensor.js";
+import { Generator } from "../torch/generator.js";
+import type { ModuleSpec } from "../native/contract.js";
+import { opAsync, type Tensor } from "../torch/tensor.js";
 
 type Shape = readonly number[];
 type Initializer = (generator: Generator, name: string, shape: Shape, spec: ModuleSpec) => Promise<Tensor>;

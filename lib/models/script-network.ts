@@ -1,6 +1,6 @@
-import { checkDevice, checkExecution, FLOATING_DTYPES, type FloatingDType } from "../device.js";
-import type { Device } from "../native.js";
-import { EXECUTION_OPTIONS, type ExecutionOptions, type ScriptModule, type StagedExecution } from "../script-module.js";
+import { checkDevice, checkExecution, FLOATING_DTYPES, type FloatingDType } from "../torch/device.js";
+import type { Device } from "../native/contract.js";
+import { EXECUTION_OPTIONS, type ExecutionOptions, type ScriptModule, type StagedExecution } from "../torch/script-module.js";
 import { checkOptions, unexpected } from "../validate.js";
 
 /** Where a network moves to: a device, a dtype, or both, or an object of options. */

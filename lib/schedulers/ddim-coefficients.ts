@@ -1,6 +1,6 @@
 import { LatentDiffusionError } from "../errors.js";
-import type { Tensor } from "../tensor.js";
-import type { Arithmetic } from "./arithmetic.js";
+import type { Tensor } from "../torch/tensor.js";
+import type { Arithmetic } from "./shared/arithmetic.js";
 
 /** The numbers of one DDIM step, each a float32 tensor without dimensions. */
 export interface DDIMCoefficients {

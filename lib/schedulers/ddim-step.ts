@@ -1,8 +1,8 @@
-import type { Tensor } from "../tensor.js";
-import type { Arithmetic } from "./arithmetic.js";
+import type { Tensor } from "../torch/tensor.js";
+import type { Arithmetic } from "./shared/arithmetic.js";
 import type { DDIMCoefficients } from "./ddim-coefficients.js";
 import type { DDIMConfigKeys } from "./ddim-config.js";
-import { thresholdSample } from "./thresholding.js";
+import { thresholdSample } from "./shared/thresholding.js";
 
 /** The config keys that shape one step. */
 type StepConfig = Readonly<Pick<DDIMConfigKeys,

@@ -1,4 +1,4 @@
-// What the addon exports, by domain; the typed contract is lib/native.ts.
+// What the addon exports, by domain; the typed contract is lib/native/contract.ts.
 // Thread: JavaScript, each call inside an inference guard, with one intra-op thread.
 #pragma once
 

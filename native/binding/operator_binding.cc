@@ -16,7 +16,7 @@ namespace latent_diffusion {
 namespace {
 
 // What JavaScript may call: operators that compute and neither write in place nor touch files.
-// Sorted. Their types for TypeScript are `Operators` in lib/tensor.ts.
+// Sorted. Their types for TypeScript are `Operators` in lib/torch/tensor.ts.
 constexpr auto kAllowed = std::to_array<std::string_view>({
     "abs",
     "add.Scalar",

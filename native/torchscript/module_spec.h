@@ -1,4 +1,4 @@
-// A network as TypeScript writes it: `ModuleSpec` of lib/native.ts.
+// A network as TypeScript writes it: `ModuleSpec` of lib/native/contract.ts.
 #pragma once
 
 #include <cstdint>

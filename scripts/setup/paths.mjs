@@ -18,6 +18,6 @@ export const logFolder = inProject(".local/logs");
 export const privateLibTorchFolder = inProject(".local/libtorch");
 export const referenceFolder = inProject(".local/reference");
 
-/** What `lib/libtorch.ts` reads at run time: `{ path, version, source }`. */
+/** What `lib/native/libtorch.ts` reads at run time: `{ path, version, source }`. */
 export const libTorchRecord = inProject("build/libtorch.json");
 export const addonFile = inProject("build/Release/latent_diffusion.node");

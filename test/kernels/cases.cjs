@@ -1,11 +1,11 @@
-// Small networks that the graph passes rewrite; run by test/kernels.test.ts in processes of their own, since LibTorch
+// Small networks that the graph passes rewrite; run by test/kernels/kernels.test.ts in processes of their own, since LibTorch
 // reads ATEN_CPU_CAPABILITY once. Prints one line of JSON for each case: errors relative to the largest magnitude.
 const { createHash } = require("node:crypto");
 const { join } = require("node:path");
 
 const dist = join(__dirname, "..", "..", "dist");
 const { Generator, op, runtimeInfo } = require(join(dist, "index.js"));
-const { ScriptModule } = require(join(dist, "script-module.js"));
+const { ScriptModule } = require(join(dist, "torch", "script-module.js"));
 
 const generator = Generator.fromSeed(0);
 

@@ -1,10 +1,10 @@
-// The search of a codebook, optimised and not, beside a search in double precision; run by test/kernels.test.ts in processes
+// The search of a codebook, optimised and not, beside a search in double precision; run by test/kernels/kernels.test.ts in processes
 // of their own, since LibTorch reads ATEN_CPU_CAPABILITY once. Prints one line of JSON for each case: how many rows differ.
 const { join } = require("node:path");
 
 const dist = join(__dirname, "..", "..", "dist");
 const { Generator, op, runtimeInfo, Tensor } = require(join(dist, "index.js"));
-const { ScriptModule } = require(join(dist, "script-module.js"));
+const { ScriptModule } = require(join(dist, "torch", "script-module.js"));
 
 const generator = Generator.fromSeed(0);
 // Far from 0 LibTorch's way by a product of matrices loses the differences, so that it finds others than the nearest.

@@ -1,10 +1,10 @@
-// Convolutions and linear layers, optimised, beside the same in float64; run by test/kernels.test.ts in processes of their
+// Convolutions and linear layers, optimised, beside the same in float64; run by test/kernels/kernels.test.ts in processes of their
 // own, since LibTorch reads ATEN_CPU_CAPABILITY once. Prints one line of JSON for each case and dtype. Arguments: whether "amx"
 // or "vectors" should be taken, and which cases (a regular expression), all if none.
 const { createHash } = require("node:crypto");
 const { configure, op, runtimeInfo } = require("../../dist/index.js");
-const { native } = require("../../dist/native.js");
-const { ScriptModule } = require("../../dist/script-module.js");
+const { native } = require("../../dist/native/contract.js");
+const { ScriptModule } = require("../../dist/torch/script-module.js");
 const { CASES, generator } = require("./product-cases.cjs");
 
 // Half a unit in the last place, relative: of float32, and of bfloat16, which keeps 8 bits.

@@ -2,7 +2,7 @@ import { copyFileSync, cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t from "tap";
-import { PACKAGE_ROOT } from "../../lib/libtorch.js";
+import { PACKAGE_ROOT } from "../../lib/native/libtorch.js";
 import { runProgram } from "./run-program.js";
 
 /** What `npm install` makes where two packages want different versions of this one. */

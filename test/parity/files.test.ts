@@ -1,11 +1,11 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { readConfig, writeConfig } from "../../lib/pretrained/config-file.js";
-import { pipelineConfig, readModelIndex, writeModelIndex } from "../../lib/pretrained/model-index.js";
-import { SafetensorsFile, writeSafetensors } from "../../lib/pretrained/safetensors.js";
-import { matchWeights, openWeights, renameLegacyAttention, saveWeights } from "../../lib/pretrained/weights.js";
-import type { Weight } from "../../lib/script-module.js";
+import { readConfig, writeConfig } from "../../lib/config/config-file.js";
+import { pipelineConfig, readModelIndex, writeModelIndex } from "../../lib/checkpoint/model-index.js";
+import { SafetensorsFile, writeSafetensors } from "../../lib/checkpoint/safetensors.js";
+import { matchWeights, openWeights, renameLegacyAttention, saveWeights } from "../../lib/checkpoint/weights.js";
+import type { Weight } from "../../lib/torch/script-module.js";
 import { readTensors, toTensor } from "../support/tensors.js";
 
 // What Python's libraries wrote is read and written again; a file of the same bytes is one that Python reads alike.

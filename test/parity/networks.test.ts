@@ -5,12 +5,12 @@ import { promisify } from "node:util";
 import t, { type Test } from "tap";
 import { configure } from "../../lib/index.js";
 import { LatentDiffusionError } from "../../lib/errors.js";
-import type { JsonObject } from "../../lib/pretrained/json.js";
+import type { JsonObject } from "../../lib/files/json.js";
 import { parametersOf } from "../../lib/models/network-model.js";
-import { completeUNet2DConfig } from "../../lib/models/unet-2d-config.js";
-import { unet2dNetwork } from "../../lib/models/unet-2d-network.js";
-import { completeVQConfig } from "../../lib/models/vq-config.js";
-import { vqNetwork } from "../../lib/models/vq-network.js";
+import { completeUNet2DConfig } from "../../lib/models/unet-2d/config.js";
+import { unet2dNetwork } from "../../lib/models/unet-2d/network.js";
+import { completeVQConfig } from "../../lib/models/vq/config.js";
+import { vqNetwork } from "../../lib/models/vq/network.js";
 import { caseNames, compareCase, loadModel, readCase, type UNetRun, type VQRun } from "../support/network-cases.js";
 
 // Every case of reference/network_cases.py against diffusers, on the same library and the same number of threads.

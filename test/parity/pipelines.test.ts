@@ -2,12 +2,12 @@ import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import t, { type Test } from "tap";
-import { UNet2DModel } from "../../lib/models/unet-2d-model.js";
-import { VQModel } from "../../lib/models/vq-model.js";
-import { LDMPipeline } from "../../lib/pipelines/ldm-pipeline.js";
-import { configure } from "../../lib/runtime.js";
-import { DDIMScheduler } from "../../lib/schedulers/ddim-scheduler.js";
-import { Generator } from "../../lib/generator.js";
+import { UNet2DModel } from "../../lib/models/unet-2d/model.js";
+import { VQModel } from "../../lib/models/vq/model.js";
+import { LDMPipeline } from "../../lib/pipelines/ldm.js";
+import { configure } from "../../lib/native/open.js";
+import { DDIMScheduler } from "../../lib/schedulers/ddim.js";
+import { Generator } from "../../lib/torch/generator.js";
 import { expectedOf, readPipelineCase, replayRun } from "../support/pipeline-cases.js";
 
 // Whole pictures, bit for bit, with `optimize: false`: the same library, thread count and batch on both sides.

@@ -1,9 +1,9 @@
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { type DDIMConfigKeys, DDIMScheduler } from "../../lib/schedulers/ddim-scheduler.js";
-import type { JsonObject } from "../../lib/pretrained/json.js";
-import { Tensor } from "../../lib/tensor.js";
+import { type DDIMConfigKeys, DDIMScheduler } from "../../lib/schedulers/ddim.js";
+import type { JsonObject } from "../../lib/files/json.js";
+import { Tensor } from "../../lib/torch/tensor.js";
 import { assertTensorEqual, pick, readTensors, toTensor } from "../support/tensors.js";
 import { readCase, replayTrajectory } from "../support/scheduler-cases.js";
 

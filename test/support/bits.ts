@@ -1,4 +1,4 @@
-import type { Tensor } from "../../lib/tensor.js";
+import type { Tensor } from "../../lib/torch/tensor.js";
 
 /** A tensor's form and values, for comparisons that count every bit. */
 export async function bits(tensor: Tensor): Promise<{ form: string; values: number[] }> {

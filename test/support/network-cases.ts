@@ -1,11 +1,11 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Test } from "tap";
-import type { FloatingDType } from "../../lib/device.js";
-import type { Device } from "../../lib/native.js";
-import { UNet2DModel } from "../../lib/models/unet-2d-model.js";
-import { VQModel } from "../../lib/models/vq-model.js";
-import type { Tensor } from "../../lib/tensor.js";
+import type { FloatingDType } from "../../lib/torch/device.js";
+import type { Device } from "../../lib/native/contract.js";
+import { UNet2DModel } from "../../lib/models/unet-2d/model.js";
+import { VQModel } from "../../lib/models/vq/model.js";
+import type { Tensor } from "../../lib/torch/tensor.js";
 import { assertTensorEqual, pick, readTensors, type ReferenceTensor, toTensor } from "./tensors.js";
 
 /** One forward of the reference: names of tensors, or numbers. */

@@ -1,12 +1,12 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Test } from "tap";
-import type { FloatingDType } from "../../lib/device.js";
-import { Generator } from "../../lib/generator.js";
-import type { GenerateOptions } from "../../lib/pipelines/generate-options.js";
-import type { LDMPipeline } from "../../lib/pipelines/ldm-pipeline.js";
-import type { LDMComponents } from "../../lib/pipelines/pipeline-parts.js";
-import { Tensor } from "../../lib/tensor.js";
+import type { FloatingDType } from "../../lib/torch/device.js";
+import { Generator } from "../../lib/torch/generator.js";
+import type { GenerateOptions } from "../../lib/pipelines/shared/generate-options.js";
+import type { LDMPipeline } from "../../lib/pipelines/ldm.js";
+import type { LDMComponents } from "../../lib/pipelines/shared/pipeline-parts.js";
+import { Tensor } from "../../lib/torch/tensor.js";
 import { assertTensorEqual, pick, readTensors, type ReferenceTensor } from "./tensors.js";
 
 /** One run of reference/pipelines.py. */

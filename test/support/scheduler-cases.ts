@@ -1,9 +1,9 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Test } from "tap";
-import { Generator } from "../../lib/generator.js";
-import { type DDIMConfigKeys, DDIMScheduler } from "../../lib/schedulers/ddim-scheduler.js";
-import { op, Tensor } from "../../lib/tensor.js";
+import { Generator } from "../../lib/torch/generator.js";
+import { type DDIMConfigKeys, DDIMScheduler } from "../../lib/schedulers/ddim.js";
+import { op, Tensor } from "../../lib/torch/tensor.js";
 import { assertTensorEqual, pick, readTensors, toTensor } from "./tensors.js";
 
 /** What reference/schedulers.py says of one trajectory. */

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
-import { Tensor } from "../../lib/tensor.js";
-import type { DType } from "../../lib/native.js";
+import { Tensor } from "../../lib/torch/tensor.js";
+import type { DType } from "../../lib/native/contract.js";
 
 /** One tensor of a reference file, as Python wrote it. */
 export interface ReferenceTensor {

@@ -4,7 +4,7 @@ const { join } = require("node:path");
 
 const dist = join(__dirname, "..", "..", "..", "dist");
 const { Tensor } = require(join(dist, "index.js"));
-const { ScriptModule } = require(join(dist, "script-module.js"));
+const { ScriptModule } = require(join(dist, "torch", "script-module.js"));
 
 /**
  * A module whose forward multiplies a matrix with itself as often as it is told: work of any length. The cosine keeps the values near

@@ -2,7 +2,7 @@
 const { readFileSync } = require("node:fs");
 const { isMainThread, parentPort, Worker, workerData } = require("node:worker_threads");
 const { op, opAsync } = require("../../../dist/index.js");
-const { ScriptModule } = require("../../../dist/script-module.js");
+const { ScriptModule } = require("../../../dist/torch/script-module.js");
 
 const MIB = 2 ** 20;
 const PAGE = 4096;

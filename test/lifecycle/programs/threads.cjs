@@ -2,7 +2,7 @@
 const { readdirSync } = require("node:fs");
 const { isMainThread, Worker } = require("node:worker_threads");
 const { Generator, op, runtimeInfo, configure } = require("../../../dist/index.js");
-const { ScriptModule } = require("../../../dist/script-module.js");
+const { ScriptModule } = require("../../../dist/torch/script-module.js");
 
 const threads = () => readdirSync("/proc/self/task").length;
 

@@ -3,7 +3,7 @@
 const { execFileSync } = require("node:child_process");
 const { readFileSync } = require("node:fs");
 const { configure, op } = require("../../../dist/index.js");
-const { ScriptModule } = require("../../../dist/script-module.js");
+const { ScriptModule } = require("../../../dist/torch/script-module.js");
 
 const used = () => 1024 * Number(/^VmSize:\s+(\d+)/m.exec(readFileSync("/proc/self/status", "utf8"))[1]);
 

@@ -5,7 +5,7 @@ const second = require(join(process.argv[2], "dist", "index.js"));
 
 /** A network that every pass takes up. */
 async function compute({ Generator, Tensor }, folder) {
-  const { ScriptModule } = require(join(folder, "dist", "script-module.js"));
+  const { ScriptModule } = require(join(folder, "dist", "torch", "script-module.js"));
   const source = "def forward(self, x):\n    return torch.silu(torch.group_norm(torch.conv2d(x, self.weight, None, [1, 1], [1, 1], [1, 1], 1), 4, None, None, 1e-5, True))";
   const spec = { name: "Net", source, parameters: [["weight", [32, 32, 3, 3]]], children: [] };
   const weight = Generator.fromSeed(0).randn([32, 32, 3, 3]);

@@ -1,4 +1,4 @@
-"""Generate images with diffusers' LDMPipeline, for test/parity/pipelines.test.ts and test/ldm-pipeline.test.ts.
+"""Generate images with diffusers' LDMPipeline, for test/parity/pipelines.test.ts and test/pipelines/ldm-pipeline.test.ts.
 
     python test/parity/reference/pipelines.py --out DIR [--golden]
     python test/parity/reference/pipelines.py --load CHECKPOINT --out DIR

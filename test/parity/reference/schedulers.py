@@ -1,4 +1,4 @@
-"""Step diffusers' DDIMScheduler through whole trajectories, for test/parity/schedulers.test.ts and test/ddim-scheduler.test.ts.
+"""Step diffusers' DDIMScheduler through whole trajectories, for test/parity/schedulers.test.ts and test/schedulers/ddim-scheduler.test.ts.
 
     python test/parity/reference/schedulers.py --out DIR [--golden]
 

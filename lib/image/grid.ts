@@ -1,0 +1,56 @@
+import { Image } from "./image.js";
+import { checkInteger, checkOptions, unexpected } from "../validate.js";
+
+/** How images are laid out in a grid. */
+export interface GridOptions {
+  /** Default: as square as it gets, the square root of the number of images, rounded up. */
+  columns?: number;
+  /** Pixels between the images; default 0. */
+  gap?: number;
+  /** The colour of gaps and empty cells, a value in [0, 255] for each channel; default black, opaque. */
+  background?: readonly number[];
+}
+
+/**
+ * Paste images of one size side by side, row by row, into one.
+ * @param images at least one, all of one size and number of channels
+ * @throws InvalidArgumentError naming the image that does not fit, or the option
+ * @see diffusers.utils.make_image_grid
+ */
+export function makeGrid(images: readonly Image[], options?: GridOptions): Image {
+  const { columns, gap = 0, background } = checkOptions(options, ["columns", "gap", "background"], "makeGrid");
+  const { width, height, channels } = checkImages(images);
+  const across = columns === undefined ? Math.ceil(Math.sqrt(images.length)) : checkInteger(columns, "columns", 1);
+  const down = Math.ceil(images.length / across);
+  const between = checkInteger(gap, "gap", 0);
+  const colour = checkColour(background ?? [0, 0, 0, 255].slice(0, channels), channels);
+  const size = { width: across * (width + between) - between, height: down * (height + between) - between, channels };
+  const data = new Uint8Array(size.width * size.height * channels);
+  for (let i = 0; i < data.length; i += channels) data.set(colour, i);
+  const rowBytes = width * channels;
+  images.forEach((image, i) => {
+    const left = (i % across) * (width + between);
+    const top = Math.floor(i / across) * (height + between);
+    for (let row = 0; row < height; row++) {
+      data.set(image.data.subarray(row * rowBytes, (row + 1) * rowBytes), ((top + row) * size.width + left) * channels);
+    }
+  });
+  return Image.from(data, size);
+}
+
+function checkImages(images: readonly Image[]): Image {
+  const [first] = Array.isArray(images) ? images as readonly unknown[] : [];
+  if (!(first instanceof Image)) throw unexpected("an array of one Image or more", "images", Array.isArray(images) && images.length > 0 ? first : images);
+  for (const [i, image] of images.entries()) {
+    if (!(image instanceof Image)) throw unexpected("an Image", `images[${i}]`, image);
+    if (image.width !== first.width || image.height !== first.height || image.channels !== first.channels) {
+      throw unexpected(`an image of ${first.width} x ${first.height} with ${first.channels} channels, as images[0],`, `images[${i}]`, image);
+    }
+  }
+  return first;
+}
+
+function checkColour(colour: unknown, channels: number): readonly number[] {
+  if (!Array.isArray(colour) || colour.length !== channels) throw unexpected(`an array of ${channels} values from 0 to 255`, "background", colour);
+  return colour.map((value, i) => checkInteger(value, `background[${i}]`, 0, 255));
+}

@@ -1,0 +1,174 @@
+import { stat } from "node:fs/promises";
+import { dirname, extname } from "node:path";
+import { inspect } from "node:util";
+import type sharp from "sharp";
+import { InvalidArgumentError, LatentDiffusionError } from "../errors.js";
+import { raiseIo, replaceFile, writeWhole } from "../files/atomic-file.js";
+import { checkInteger, checkOneOf, checkOptions, checkString, unexpected } from "../validate.js";
+
+/** The file formats that images are written in, with sharp's options for each. */
+export interface ImageFormatOptions {
+  png: sharp.PngOptions;
+  jpeg: sharp.JpegOptions;
+  webp: sharp.WebpOptions;
+  avif: sharp.AvifOptions;
+  tiff: sharp.TiffOptions;
+  gif: sharp.GifOptions;
+}
+
+export type ImageFormat = keyof ImageFormatOptions;
+
+const FORMATS: readonly ImageFormat[] = ["png", "jpeg", "webp", "avif", "tiff", "gif"];
+
+/** What sharp takes for each format: it passes over what it does not know. The types hold the lists to sharp's own, whole. */
+const FORMAT_OPTIONS: { readonly [Format in ImageFormat]: Readonly<Record<keyof ImageFormatOptions[Format], true>> } = {
+  png: {
+    force: true, progressive: true, compressionLevel: true, adaptiveFiltering: true, quality: true, effort: true, palette: true, colours: true,
+    colors: true, dither: true,
+  },
+  jpeg: {
+    force: true, quality: true, progressive: true, chromaSubsampling: true, trellisQuantisation: true, overshootDeringing: true,
+    optimiseScans: true, optimizeScans: true, optimiseCoding: true, optimizeCoding: true, quantisationTable: true, quantizationTable: true,
+    mozjpeg: true,
+  },
+  webp: {
+    force: true, loop: true, delay: true, quality: true, alphaQuality: true, lossless: true, nearLossless: true, smartSubsample: true,
+    smartDeblock: true, effort: true, minSize: true, mixed: true, preset: true, exact: true,
+  },
+  avif: { force: true, quality: true, lossless: true, effort: true, chromaSubsampling: true, bitdepth: true, tune: true },
+  tiff: {
+    force: true, quality: true, compression: true, bigtiff: true, predictor: true, pyramid: true, tile: true, tileWidth: true, tileHeight: true,
+    xres: true, yres: true, bitdepth: true, miniswhite: true, resolutionUnit: true,
+  },
+  gif: {
+    force: true, loop: true, delay: true, reuse: true, progressive: true, colours: true, colors: true, effort: true, dither: true,
+    interFrameMaxError: true, interPaletteMaxError: true, keepDuplicateFrames: true,
+  },
+};
+
+const EXTENSIONS: ReadonlyMap<string, ImageFormat> = new Map([
+  [".png", "png"], [".jpg", "jpeg"], [".jpeg", "jpeg"], [".webp", "webp"], [".avif", "avif"], [".tif", "tiff"], [".tiff", "tiff"], [".gif", "gif"],
+]);
+
+/** Grey, RGB, RGBA. */
+export type ImageChannels = 1 | 3 | 4;
+
+/** The size of an image. */
+export interface ImageSize {
+  readonly width: number;
+  readonly height: number;
+  /** Default 3. */
+  readonly channels?: ImageChannels;
+}
+
+/**
+ * A picture in memory: rows from the top, each pixel's channels side by side, 8 bits each.
+ * @see PIL.Image
+ */
+export class Image {
+  readonly width: number;
+  readonly height: number;
+  /** 1: grey, 3: RGB, 4: RGBA. */
+  readonly channels: ImageChannels;
+  /** uint8 `[height, width, channels]`, row-major. */
+  readonly data: Uint8Array;
+
+  private constructor(data: Uint8Array, width: number, height: number, channels: ImageChannels) {
+    this.data = data;
+    this.width = width;
+    this.height = height;
+    this.channels = channels;
+    // The size must go on describing the data; the pixels themselves may be painted on.
+    Object.freeze(this);
+  }
+
+  /**
+   * Make an image of pixels.
+   * @param data uint8 `[height, width, channels]`, row-major; kept, not copied
+   * @throws InvalidArgumentError if the data do not fit the size
+   * @see PIL.Image.frombytes
+   */
+  static from(data: Uint8Array | Uint8ClampedArray, size: ImageSize): Image {
+    if (!(data instanceof Uint8Array || data instanceof Uint8ClampedArray)) throw unexpected("a Uint8Array", "data", data);
+    if (size === undefined) throw unexpected("{ width, height }", "size", size);
+    const { width, height, channels = 3 } = checkOptions(size, ["width", "height", "channels"], "Image.from");
+    const across = checkInteger(width, "width", 1);
+    const down = checkInteger(height, "height", 1);
+    if (channels !== 1 && channels !== 3 && channels !== 4) throw unexpected("1, 3 or 4", "channels", channels);
+    const expected = across * down * channels;
+    if (data.length !== expected) {
+      throw new InvalidArgumentError(`Expected ${expected} values (${down} x ${across} x ${channels}) for data but received ${data.length}`);
+    }
+    const bytes = data instanceof Uint8Array ? data : new Uint8Array(data.buffer, data.byteOffset, data.length);
+    return new Image(bytes, across, down, channels);
+  }
+
+  /**
+   * Hand the pixels to sharp, for resizing, compositing and the like.
+   * @throws LatentDiffusionError `ERR_ADDON_NOT_FOUND` if sharp is not installed for this platform
+   * @see https://sharp.pixelplumbing.com
+   */
+  toSharp(): sharp.Sharp {
+    const { width, height, channels } = this;
+    const picture = loadSharp()(this.data, { raw: { width, height, channels } });
+    // sharp would write grey as RGB.
+    return channels === 1 ? picture.toColourspace("b-w") : picture;
+  }
+
+  /**
+   * Encode as a file's bytes.
+   * @param options sharp's for the format, such as `{ quality: 90 }`
+   * @throws InvalidArgumentError for an unknown format, or an option that sharp does not know or refuses; LatentDiffusionError `ERR_IO` where the
+   *   format cannot hold such a picture, `ERR_ADDON_NOT_FOUND` without sharp
+   */
+  async toBuffer<Format extends ImageFormat>(format: Format = "png" as Format, options?: ImageFormatOptions[Format]): Promise<Buffer> {
+    checkOneOf(format, "format", FORMATS);
+    checkOptions(options, Object.keys(FORMAT_OPTIONS[format]), `Image.toBuffer("${format}")`);
+    return configure(this.toSharp(), format, options).toBuffer().catch(raiseIo(`Cannot encode ${inspect(this)} as ${format}`));
+  }
+
+  /**
+   * Write a file in the format that its extension names; the name stands for a whole picture at any time.
+   * @param path ends in .png, .jpg, .jpeg, .webp, .avif, .tif, .tiff or .gif; its folder exists
+   * @param options sharp's for the format
+   * @throws InvalidArgumentError for another extension; LatentDiffusionError `ERR_IO`, and what {@link toBuffer} throws
+   * @see PIL.Image.Image.save
+   */
+  async save(path: string, options?: ImageFormatOptions[ImageFormat]): Promise<void> {
+    const extension = extname(checkString(path, "path"));
+    const format = EXTENSIONS.get(extension.toLowerCase());
+    if (!format) throw unexpected(`one of ${[...EXTENSIONS.keys()].join(", ")}`, "the extension of path", extension);
+    const encoded = await this.toBuffer(format, options);
+    const folder = await stat(dirname(path)).catch(raiseIo(`Cannot write ${path}: its folder cannot be opened`));
+    if (!folder.isDirectory()) throw new LatentDiffusionError("ERR_IO", `Cannot write ${path}: ${dirname(path)} is not a folder`);
+    await replaceFile(path, (temporary) => writeWhole(temporary, encoded));
+  }
+
+  [inspect.custom](): string {
+    return `Image(${this.width} x ${this.height}, ${{ 1: "grey", 3: "RGB", 4: "RGBA" }[this.channels]})`;
+  }
+}
+
+function configure(picture: sharp.Sharp, format: ImageFormat, options: object | undefined): sharp.Sharp {
+  try {
+    return picture.toFormat(format, options);
+  } catch (error) {
+    throw new InvalidArgumentError(`${error instanceof Error ? error.message : String(error)} (an option of sharp's for ${format})`);
+  }
+}
+
+let loaded: typeof sharp | undefined;
+
+/** Load sharp on first use: it opens a library of 20 MB that a caller of tensors or arrays never needs. */
+function loadSharp(): typeof sharp {
+  try {
+    loaded ??= require("sharp") as typeof sharp;
+    return loaded;
+  } catch (cause) {
+    throw new LatentDiffusionError(
+      "ERR_ADDON_NOT_FOUND",
+      "Writing pictures needs the package sharp, which could not be loaded (npm install sharp); image.data has the pixels without it",
+      { cause },
+    );
+  }
+}

@@ -1,0 +1,139 @@
+import { InvalidArgumentError, LatentDiffusionError } from "../../errors.js";
+import type { JsonObject } from "../../files/json.js";
+import { Tensor } from "../../torch/tensor.js";
+import { checkOptions, unexpected } from "../../validate.js";
+import {
+  checkFeatures, checkTensor, formatShape, type FromConfigOptions, type FromPretrainedOptions, initializeNetwork, loadNetwork, mismatch,
+  type NetworkClass, NetworkModel,
+} from "../network-model.js";
+import { completeUNet2DConfig, type UNet2DConfig, type UNet2DConfigKeys } from "./config.js";
+import { type UNet2DNetwork, unet2dNetwork } from "./network.js";
+
+/** What a UNet makes. */
+export interface UNet2DOutput {
+  /** `[batch, out_channels, height, width]` in the model's dtype. */
+  readonly sample: Tensor;
+}
+
+export interface UNet2DForwardOptions {
+  /** int64 `[batch]` or `[1]`; with `class_embed_type` `"identity"` floats `[batch, time embedding size]`. */
+  classLabels?: Tensor;
+  signal?: AbortSignal;
+}
+
+const CLASS: NetworkClass<UNet2DConfig, UNet2DNetwork> = {
+  className: "UNet2DModel",
+  write: (given, fromFile) => {
+    const config = completeUNet2DConfig(given, fromFile);
+    return { config, network: unet2dNetwork(config) };
+  },
+};
+
+/**
+ * The network that predicts the noise (or what the scheduler's `prediction_type` says) in latents.
+ * @see diffusers.UNet2DModel
+ */
+export class UNet2DModel extends NetworkModel<UNet2DConfig, UNet2DNetwork> {
+  /**
+   * Make a network with random weights, initialised as PyTorch does.
+   * @param config keys of diffusers' config.json; what is left out has diffusers' default
+   * @throws LatentDiffusionError `ERR_CONFIG_UNSUPPORTED` naming key and value; InvalidArgumentError for an unknown key or option
+   */
+  static async fromConfig(config: Partial<UNet2DConfigKeys> | JsonObject, options?: FromConfigOptions): Promise<UNet2DModel> {
+    return new UNet2DModel(await initializeNetwork(CLASS, config, options));
+  }
+
+  /**
+   * Load a folder in diffusers' layout: `config.json` and safetensors, in one file or in shards.
+   * @param options `subfolder`, `variant`; `device`, `dtype` (default `"float32"`, whatever the file holds), `optimize`
+   * @throws LatentDiffusionError `ERR_CHECKPOINT_NOT_FOUND`, `ERR_CHECKPOINT_INVALID` listing every tensor that does not fit,
+   *   `ERR_CONFIG_UNSUPPORTED`, `ERR_DEVICE_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`
+   */
+  static async fromPretrained(folder: string, options?: FromPretrainedOptions): Promise<UNet2DModel> {
+    return new UNet2DModel(await loadNetwork(CLASS, folder, options));
+  }
+
+  /** What height and width of a sample must be: multiples of 2^(levels - 1), and with a reflecting border two of them. */
+  get sampleSizes(): { readonly multiple: number; readonly least: number } {
+    const { sizeMultiple, minSize } = this.network;
+    return { multiple: sizeMultiple, least: minSize };
+  }
+
+  /**
+   * Run the network once.
+   * @param sample `[batch, in_channels, height, width]` in the model's dtype, on its device; height and width are multiples of
+   *   2^(levels - 1)
+   * @param timestep a number, or a tensor `[]`, `[1]` or `[batch]`. A whole number is an int64, as in Python; a fraction is a
+   *   float32, where Python would cut it off
+   * @returns `sample` `[batch, out_channels, height, width]`
+   * @throws InvalidArgumentError `ERR_INVALID_ARGUMENT`; AbortError; LatentDiffusionError `ERR_OUT_OF_MEMORY`, `ERR_DISPOSED`
+   */
+  async forward(sample: Tensor, timestep: number | Tensor, options?: UNet2DForwardOptions): Promise<UNet2DOutput> {
+    const { classLabels, signal } = checkOptions(options, ["classLabels", "signal"], "UNet2DModel.forward");
+    checkFeatures(sample, "sample", this.config.in_channels, this);
+    const [batch = 0, , height = 0, width = 0] = sample.shape;
+    this.#checkSize(height, width);
+    const labels = this.#checkLabels(classLabels, batch);
+    const own = typeof timestep === "number" ? this.#timestepTensor(timestep) : null;
+    const time = own ?? this.#checkTimestep(timestep, batch);
+    try {
+      const result = await this.module.call("forward", labels ? [sample, time, labels] : [sample, time], { signal });
+      if (!(result instanceof Tensor)) throw new LatentDiffusionError("ERR_INTERNAL", "The network did not return one tensor");
+      return { sample: result };
+    } finally {
+      own?.dispose();
+    }
+  }
+
+  #checkSize(height: number, width: number): void {
+    const { sizeMultiple, minSize } = this.network;
+    for (const [name, size] of [["height", height], ["width", width]] as const) {
+      if (size % sizeMultiple !== 0 || size < minSize) {
+        const least = minSize > sizeMultiple ? ` of at least ${minSize}` : "";
+        throw mismatch(`a multiple of ${sizeMultiple}${least}`, `the ${name} of sample`, String(size));
+      }
+    }
+  }
+
+  #timestepTensor(timestep: number): Tensor {
+    if (!Number.isFinite(timestep)) throw unexpected("a finite number or a Tensor", "timestep", timestep);
+    if (!Number.isSafeInteger(timestep)) {
+      if (this.config.time_embedding_type === "learned") throw unexpected('a whole number with time_embedding_type "learned"', "timestep", timestep);
+      return Tensor.from(Float32Array.of(timestep));
+    }
+    const count = this.config.time_embedding_type === "learned" ? this.config.num_train_timesteps ?? 0 : Infinity;
+    if (count !== Infinity && (timestep < 0 || timestep >= count)) throw unexpected(`a number from 0 to ${count - 1}`, "timestep", timestep);
+    return Tensor.from(BigInt64Array.of(BigInt(timestep)));
+  }
+
+  #checkTimestep(timestep: unknown, batch: number): Tensor {
+    if (!(timestep instanceof Tensor)) throw unexpected("a number or a Tensor", "timestep", timestep);
+    const { shape } = timestep;
+    const fits = shape.length === 0 || (shape.length === 1 && (shape[0] === 1 || shape[0] === batch));
+    if (!fits) throw mismatch(`a tensor of shape [], [1] or [${batch}]`, "timestep", formatShape(shape));
+    if (timestep.dtype === "bool") throw mismatch("numbers", "timestep", "a bool tensor");
+    if (this.config.time_embedding_type === "learned" && !timestep.dtype.startsWith("int")) {
+      throw mismatch('integers with time_embedding_type "learned"', "timestep", `a ${timestep.dtype} tensor`);
+    }
+    return timestep;
+  }
+
+  #checkLabels(classLabels: unknown, batch: number): Tensor | null {
+    const { class_embed_type, num_class_embeds } = this.config;
+    if (class_embed_type === null && num_class_embeds === null) {
+      if (classLabels !== undefined) throw new InvalidArgumentError("Expected no classLabels, since the config has no class embedding");
+      return null;
+    }
+    if (classLabels === undefined) throw new InvalidArgumentError("Expected a Tensor for classLabels but received undefined; the config has a class embedding");
+    const labels = checkTensor(classLabels, "classLabels", this.device);
+    const { shape, dtype } = labels;
+    const tail = class_embed_type === "identity" ? [this.network.timeEmbedDim] : [];
+    const [first, ...rest] = shape;
+    if ((first !== batch && first !== 1) || formatShape(rest) !== formatShape(tail)) {
+      throw mismatch(`a tensor of shape ${formatShape([batch, ...tail])}`, "classLabels", formatShape(shape));
+    }
+    const indices = class_embed_type === null || (class_embed_type === "timestep" && this.config.time_embedding_type === "learned");
+    if (indices && dtype !== "int64" && dtype !== "int32") throw mismatch("an int64 tensor", "classLabels", dtype);
+    return labels;
+  }
+}

@@ -1,0 +1,165 @@
+import { LatentDiffusionError } from "../../errors.js";
+import type { JsonObject } from "../../files/json.js";
+import { op, Tensor } from "../../torch/tensor.js";
+import { checkBoolean, checkOptions } from "../../validate.js";
+import {
+  checkFeatures, checkTensor, formatShape, type FromConfigOptions, type FromPretrainedOptions, initializeNetwork, loadNetwork, mismatch,
+  type NetworkClass, NetworkModel,
+} from "../network-model.js";
+import { completeVQConfig, type VQConfig, type VQConfigKeys } from "./config.js";
+import { type VQNetwork, vqNetwork } from "./network.js";
+
+export interface VQEncoderOutput {
+  /** `[batch, vq_embed_dim, height / 2^n, width / 2^n]`, not quantised. */
+  readonly latents: Tensor;
+}
+
+export interface DecoderOutput {
+  /** `[batch, out_channels, height, width]`. */
+  readonly sample: Tensor;
+}
+
+export interface VQDecodeOptions {
+  /** Decode the latents as they are; with `lookup_from_codebook`: take `z` for codes. Default false. */
+  forceNotQuantize?: boolean;
+  /** Read between the stages of decoding. */
+  signal?: AbortSignal;
+}
+
+const CLASS: NetworkClass<VQConfig, VQNetwork> = {
+  className: "VQModel",
+  write: (given, fromFile) => {
+    const config = completeVQConfig(given, fromFile);
+    return { config, network: vqNetwork(config) };
+  },
+};
+
+/**
+ * The autoencoder with a codebook, which makes latents from pictures and pictures from latents.
+ * @see diffusers.VQModel
+ */
+export class VQModel extends NetworkModel<VQConfig, VQNetwork> {
+  /**
+   * Make a network with random weights, initialised as PyTorch and diffusers do.
+   * @param config keys of diffusers' config.json; what is left out has diffusers' default
+   * @throws LatentDiffusionError `ERR_CONFIG_UNSUPPORTED` naming key and value; InvalidArgumentError for an unknown key or option
+   */
+  static async fromConfig(config: Partial<VQConfigKeys> | JsonObject, options?: FromConfigOptions): Promise<VQModel> {
+    return new VQModel(await initializeNetwork(CLASS, config, options));
+  }
+
+  /**
+   * Load a folder in diffusers' layout: `config.json` and safetensors, in one file or in shards. Where the file has no
+   * `scaling_factor`, `config.scaling_factor` is 1.
+   * @param options `subfolder`, `variant`; `device`, `dtype` (default `"float32"`, whatever the file holds), `optimize`
+   * @throws LatentDiffusionError `ERR_CHECKPOINT_NOT_FOUND`, `ERR_CHECKPOINT_INVALID` listing every tensor that does not fit,
+   *   `ERR_CONFIG_UNSUPPORTED`, `ERR_DEVICE_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`
+   */
+  static async fromPretrained(folder: string, options?: FromPretrainedOptions): Promise<VQModel> {
+    return new VQModel(await loadNetwork(CLASS, folder, options));
+  }
+
+  /**
+   * Make latents from pictures.
+   * @param x `[batch, in_channels, height, width]` in [-1, 1], in the model's dtype, on its device
+   * @returns `latents`, not quantised: decode does that
+   * @throws InvalidArgumentError `ERR_INVALID_ARGUMENT`; AbortError; LatentDiffusionError `ERR_OUT_OF_MEMORY`, `ERR_DISPOSED`
+   */
+  async encode(x: Tensor, options?: { signal?: AbortSignal }): Promise<VQEncoderOutput> {
+    const { signal } = checkOptions(options, ["signal"], "VQModel.encode");
+    this.#checkPicture(x);
+    return { latents: await this.#call("encode", [x], signal) };
+  }
+
+  /**
+   * Make pictures from latents: quantise them, then decode in a few stages, so that an abort takes effect between them.
+   * @param z `[batch, vq_embed_dim, height, width]`, already divided by `scaling_factor`; with `lookup_from_codebook` and
+   *   `forceNotQuantize`: int64 codes `[batch, height, width]`
+   * @returns `sample` in about [-1, 1]
+   * @throws InvalidArgumentError `ERR_INVALID_ARGUMENT`; AbortError; LatentDiffusionError `ERR_OUT_OF_MEMORY`, `ERR_DISPOSED`
+   */
+  async decode(z: Tensor, options?: VQDecodeOptions): Promise<DecoderOutput> {
+    const { forceNotQuantize = false, signal } = checkOptions(options, ["forceNotQuantize", "signal"], "VQModel.decode");
+    const codes = checkBoolean(forceNotQuantize, "forceNotQuantize") && this.config.lookup_from_codebook;
+    if (codes) this.#checkCodes(z);
+    else checkFeatures(z, "z", this.network.embedDim, this);
+    return { sample: await this.#decodeStages(await this.#latentsOf(z, codes, forceNotQuantize, signal), signal) };
+  }
+
+  /** What the decoder starts from; a tensor of its own, that may be freed. */
+  async #latentsOf(z: Tensor, codes: boolean, asTheyAre: boolean, signal: AbortSignal | undefined): Promise<Tensor> {
+    if (codes) return this.#call("lookup_codes", [z], signal);
+    return asTheyAre ? op("slice.Tensor", z, 0) : this.#call("quantize_latents", [z], signal);
+  }
+
+  /**
+   * Encode and decode.
+   * @param sample `[batch, in_channels, height, width]` in [-1, 1]
+   * @throws as {@link encode} and {@link decode}
+   */
+  async forward(sample: Tensor, options?: { signal?: AbortSignal }): Promise<DecoderOutput> {
+    const { signal } = checkOptions(options, ["signal"], "VQModel.forward");
+    const { latents } = await this.encode(sample, { signal });
+    const held: [Tensor] = [latents];
+    try {
+      while (this.#isElsewhere(held)) await this.#bring(held);
+      return await this.decode(held[0], { signal });
+    } finally {
+      held[0].dispose();
+    }
+  }
+
+  /** @param latents quantised; freed */
+  async #decodeStages(latents: Tensor, signal: AbortSignal | undefined): Promise<Tensor> {
+    // The latents, and what the stage before made of them.
+    const held = [latents];
+    try {
+      for (const stage of this.network.decodeStages) {
+        while (this.#isElsewhere(held)) await this.#bring(held);
+        const features = await this.#call(stage, [...held].reverse(), signal);
+        held[1]?.dispose();
+        held[1] = features;
+      }
+      const picture = held.pop();
+      if (!picture || held.length === 0) throw new LatentDiffusionError("ERR_INTERNAL", "The decoder has no stages");
+      return picture;
+    } finally {
+      held.forEach((tensor) => tensor.dispose());
+    }
+  }
+
+  /** Whether the model was moved away from its tensors; to be asked right before they are used, since any wait may bring a move. */
+  #isElsewhere(tensors: readonly Tensor[]): boolean {
+    return tensors.some(({ device, dtype }) => device !== this.device || dtype !== this.dtype);
+  }
+
+  /** Bring tensors to where the model is now; those that moved are freed. */
+  async #bring(tensors: Tensor[]): Promise<void> {
+    for (const [i, before] of tensors.entries()) {
+      const moved = await before.to(this.device, this.dtype);
+      if (moved !== before) before.dispose();
+      tensors[i] = moved;
+    }
+  }
+
+  async #call(method: string, args: readonly Tensor[], signal: AbortSignal | undefined): Promise<Tensor> {
+    const result = await this.module.call(method, args, { signal });
+    if (result instanceof Tensor) return result;
+    throw new LatentDiffusionError("ERR_INTERNAL", `${method} did not return one tensor`);
+  }
+
+  #checkPicture(x: Tensor): void {
+    const [, , height = 0, width = 0] = checkFeatures(x, "x", this.config.in_channels, this).shape;
+    const least = 2 ** this.network.halvings;
+    for (const [name, size] of [["height", height], ["width", width]] as const) {
+      if (size < least) throw mismatch(`at least ${least}`, `the ${name} of x`, String(size));
+    }
+  }
+
+  #checkCodes(codes: Tensor): void {
+    const { shape, dtype } = checkTensor(codes, "z", this.device);
+    if (shape.length !== 3 || (dtype !== "int64" && dtype !== "int32")) {
+      throw mismatch("int64 codes of shape [batch, height, width], for lookup_from_codebook,", "z", `${dtype} ${formatShape(shape)}`);
+    }
+  }
+}

@@ -1,0 +1,273 @@
+import bindings from "bindings";
+import { realpathSync } from "node:fs";
+import { basename, dirname } from "node:path";
+import { isMainThread } from "node:worker_threads";
+import { LatentDiffusionError } from "../errors.js";
+import { findLibTorch, type LibTorch, PACKAGE_ROOT } from "./libtorch.js";
+import { captureCaller, translateNativeError } from "./calls.js";
+
+/** The element types that cross the boundary, under PyTorch's names. */
+export type DType = "float32" | "float64" | "float16" | "bfloat16" | "int64" | "int32" | "int16" | "int8" | "uint8" | "bool";
+
+export const DTYPES: readonly DType[] = [
+  "float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool",
+];
+
+/** A device under PyTorch's names; `"cuda"` is `"cuda:0"`. */
+export type Device = "cpu" | "cuda" | `cuda:${number}`;
+
+export type NumericArray =
+  | Float32Array | Float64Array | BigInt64Array | Int32Array | Int16Array | Int8Array | Uint8Array;
+
+declare const kind: unique symbol;
+/** An opaque, type-tagged reference to a native object; the wrong kind is refused natively. */
+interface Handle<K extends string> {
+  readonly [kind]: K;
+}
+export type TensorHandle = Handle<"tensor">;
+export type GeneratorHandle = Handle<"generator">;
+export type CheckpointHandle = Handle<"checkpoint">;
+export type ModuleHandle = Handle<"module">;
+export type ExecutableHandle = Handle<"executable">;
+export type FlagHandle = Handle<"flag">;
+
+/** What an operator takes: handles and plain values, in the order of the operator's schema; undefined is its default. */
+export type NativeArgument =
+  | TensorHandle | GeneratorHandle | number | boolean | string | null | undefined | readonly number[] | readonly TensorHandle[];
+
+export type NativeResult = TensorHandle | number | boolean | readonly NativeResult[];
+
+/** One class of a network: its TorchScript methods, the parameters it owns, its children by attribute name. */
+export interface ModuleSpec {
+  /** A class name, `[A-Za-z_][A-Za-z0-9_]*`. */
+  readonly name: string;
+  /** The methods, in TorchScript. Composed from closed tables and checked numbers only. */
+  readonly source: string;
+  /** Parameter name (one segment) and shape, in registration order. */
+  readonly parameters: readonly (readonly [name: string, shape: readonly number[]])[];
+  readonly children: readonly (readonly [name: string, spec: ModuleSpec])[];
+}
+
+/** Where one parameter's values are: in memory, or in an open file from `offset` on (little-endian, contiguous). */
+export type NativeWeight = TensorHandle | readonly [file: CheckpointHandle, dtype: DType, shape: readonly number[], offset: number];
+
+export interface ModuleInfo {
+  readonly methods: readonly string[];
+  readonly parameters: readonly { readonly name: string; readonly shape: readonly number[]; readonly dtype: DType }[];
+  /** A device or floating dtype that the code names as a constant, as traces do; null where it names none. */
+  readonly bakedDevice: string | null;
+  readonly bakedDtype: DType | null;
+}
+
+export interface NativeRuntimeInfo {
+  /** The LibTorch version that the addon was compiled against. */
+  readonly builtWith: string;
+  /** The instruction set that LibTorch's own kernels use: `"AVX512"`, `"AVX2"`, `"DEFAULT"`... */
+  readonly cpuCapability: string;
+  readonly cudaDevices: number;
+  /** Intra-op threads of the CPU executor. */
+  readonly threads: number;
+}
+
+export interface DeriveOptions {
+  readonly device: string;
+  /** What floating weights are cast to; null: each stays as it is. */
+  readonly dtype: DType | null;
+  readonly optimize: boolean;
+}
+
+/** All calls of one operator whose first tensor has one shape. */
+export interface OperatorTime {
+  /** `"aten::silu [1, 224, 64, 64]"` */
+  readonly name: string;
+  readonly calls: number;
+  /** Without the operators that it called. */
+  readonly milliseconds: number;
+}
+
+/**
+ * The addon's exports, one to one; `test/native/native.test.ts` holds this list against the binary.
+ * Synchronous ones run on the caller's thread with one intra-op thread; promises are settled by the device's executor.
+ */
+export interface Addon {
+  runtimeInfo(): NativeRuntimeInfo;
+  /** Threads of the CPU executor; takes effect with its next job. */
+  setThreads(count: number): void;
+  /** Start counting operators' own times (true), or stop and return them, the largest first (false). */
+  profileOperators(start: boolean): readonly OperatorTime[] | undefined;
+  /** Cancel what is queued and wait for what runs; called as the process exits. */
+  shutdown(): void;
+  dispose(handle: Handle<string>): void;
+
+  tensorFrom(data: NumericArray, shape: readonly number[], dtype: DType): TensorHandle;
+  tensorInfo(tensor: TensorHandle): { shape: number[]; dtype: DType; device: string; bytes: number };
+  tensorData(tensor: TensorHandle): Promise<NumericArray>;
+  /** CPU tensors only. */
+  tensorDataSync(tensor: TensorHandle): NumericArray;
+  tensorTo(tensor: TensorHandle, device: string | null, dtype: DType | null): Promise<TensorHandle>;
+  /** Run an allow-listed `aten` operator, `"add.Tensor"`. */
+  op(name: string, args: readonly NativeArgument[]): NativeResult;
+  /** The same on the executor of the first tensor's device. */
+  opAsync(name: string, args: readonly NativeArgument[]): Promise<NativeResult>;
+
+  generatorCreate(device: string, seed: bigint): GeneratorHandle;
+  generatorInfo(generator: GeneratorHandle): { device: string; seed: bigint };
+  generatorGetState(generator: GeneratorHandle): Uint8Array;
+  generatorSetState(generator: GeneratorHandle, state: Uint8Array): void;
+
+  checkpointOpen(path: string): Promise<{ handle: CheckpointHandle; size: number }>;
+  checkpointRead(file: CheckpointHandle, offset: number, length: number): Promise<Uint8Array>;
+  /** Write `header`, then each tensor's bytes, cast to `dtype` where one is given (floating tensors only), and fsync. */
+  checkpointWrite(path: string, header: Uint8Array, weights: readonly NativeWeight[], dtype: DType | null): Promise<void>;
+
+  moduleDefine(spec: ModuleSpec): Promise<ModuleHandle>;
+  /** Runs code of the file. */
+  moduleLoad(path: string): Promise<ModuleHandle>;
+  moduleInfo(module: ModuleHandle): ModuleInfo;
+  /** Build what runs; `weights` in the order of {@link ModuleInfo.parameters}, null for a module loaded from a file. */
+  moduleDerive(module: ModuleHandle, weights: readonly NativeWeight[] | null, options: DeriveOptions): Promise<ExecutableHandle>;
+  /** Write a file for `torch.jit.load`, on the CPU, floating tensors in `dtype` (null: as stored). */
+  moduleSave(module: ModuleHandle, weights: readonly NativeWeight[] | null, path: string, dtype: DType | null): Promise<void>;
+  moduleForward(
+    executable: ExecutableHandle, method: string, args: readonly NativeArgument[], cancel: FlagHandle | null,
+  ): Promise<NativeResult>;
+
+  flagCreate(): FlagHandle;
+  flagSet(flag: FlagHandle): void;
+}
+
+/** The exports of the tiny addon that opens LibTorch; it links nothing, so it always loads. */
+interface Loader {
+  /** Open a shared library for good; @returns null, or why it could not be. */
+  open(path: string): string | null;
+  /** Where the process's library of this file name came from, whoever opened it; null if none did. */
+  opened(name: string): string | null;
+  /** A variable of the process, which a worker's `process.env` only copies. */
+  environment(name: string): string | null;
+  /** Set a variable that LibTorch's libraries read as they are opened, unless the user has. */
+  setEnvironment(name: string, value: string): void;
+}
+
+/** How idle OpenMP threads wait for the next parallel region. */
+export type WaitPolicy = "balanced" | "active" | "passive";
+
+/** What is read once, when LibTorch is opened. */
+export const openingOptions: { libtorch?: string; waitPolicy?: WaitPolicy; threads?: number } = {};
+
+/** Where a process notes what its first use asked for, so that workers and other copies of the package know; children have another. */
+const POLICY_VARIABLE = `LATENT_DIFFUSION_WAIT_POLICY_${process.pid}`;
+
+let opened: { addon: Addon; libtorch: LibTorch } | undefined;
+
+/**
+ * Open LibTorch and the addon on first use.
+ * @throws LatentDiffusionError `ERR_LIBTORCH_NOT_FOUND`, `ERR_LIBTORCH_UNSUPPORTED` or `ERR_ADDON_NOT_FOUND`; `ERR_INVALID_STATE` where the
+ *   process has opened another one
+ */
+export function native(): Addon {
+  opened ??= open();
+  return opened.addon;
+}
+
+/** The LibTorch in use; undefined until something needed it. */
+export function openedLibTorch(): LibTorch | undefined {
+  return opened?.libtorch;
+}
+
+function open(): { addon: Addon; libtorch: LibTorch } {
+  const loader = loadAddon("libtorch_loader") as Loader;
+  const libtorch = findLibTorch(openingOptions.libtorch);
+  const before = loader.opened(basename(libtorch.cpuLibrary));
+  if (before !== null) joinOpened(loader, libtorch, before);
+  else {
+    const policy = openingOptions.waitPolicy ?? "balanced";
+    for (const [name, value] of Object.entries({ ...waitVariables(policy), [POLICY_VARIABLE]: policy })) loader.setEnvironment(name, value);
+  }
+  for (const library of libtorch.libraries) {
+    const reason = loader.open(library);
+    if (reason !== null) {
+      throw new LatentDiffusionError("ERR_LIBTORCH_UNSUPPORTED", `LibTorch at ${libtorch.path} (${libtorch.source}) cannot be opened: ${reason}`);
+    }
+  }
+  const addon = loadAddon("latent_diffusion") as Addon;
+  if (openingOptions.threads !== undefined) addon.setThreads(openingOptions.threads);
+  // Node runs no cleanup hooks on process.exit() in the main thread; a worker's end must not stop the others' executors.
+  if (isMainThread) process.once("exit", () => addon.shutdown());
+  return { addon, libtorch };
+}
+
+/**
+ * Check that what was asked for is what a worker, the main thread or another copy of this package opened before: a second LibTorch
+ * would abort the process, and how its threads wait is settled.
+ * @param before the path of the CPU library that is open
+ * @throws LatentDiffusionError `ERR_INVALID_STATE`
+ */
+function joinOpened(loader: Loader, libtorch: LibTorch, before: string): void {
+  if (realPath(before) !== realPath(libtorch.cpuLibrary)) {
+    throw new LatentDiffusionError(
+      "ERR_INVALID_STATE",
+      `Expected the LibTorch that this process has opened, ${dirname(dirname(before))}, but received ${libtorch.path} (${libtorch.source}): `
+        + "a process holds one, for its workers and all copies of this package; name the same folder everywhere",
+    );
+  }
+  const wanted = openingOptions.waitPolicy;
+  const found = loader.environment(POLICY_VARIABLE);
+  if (wanted === undefined || found === null || wanted === found) return;
+  throw new LatentDiffusionError("ERR_INVALID_STATE", `configure({ waitPolicy: "${wanted}" }) comes too late: this process has opened LibTorch with "${found}"`);
+}
+
+/** Two ways may lead to one folder. */
+function realPath(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return path;
+  }
+}
+
+/**
+ * Spinning threads answer sooner but take the cores from a busy event loop, which then slows each step several times;
+ * "balanced" spins for about a tenth of a millisecond. Measured with the full-size network: with three times as much, a step
+ * beside a busy event loop takes a sixth longer, and an idle one no less.
+ */
+function waitVariables(policy: WaitPolicy): Record<string, string> {
+  switch (policy) {
+    case "active":
+      return {};
+    case "passive":
+      return { OMP_WAIT_POLICY: "PASSIVE" };
+    case "balanced":
+      return { GOMP_SPINCOUNT: "3000" };
+  }
+}
+
+function loadAddon(name: string): unknown {
+  try {
+    return bindings({ bindings: name, module_root: PACKAGE_ROOT });
+  } catch (error) {
+    const message = `The native addon ${name}.node cannot be loaded from ${PACKAGE_ROOT}; run \`npm run setup\` in a checkout, and install that one (npm install <its folder>)`;
+    throw new LatentDiffusionError("ERR_ADDON_NOT_FOUND", `${message}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+  }
+}
+
+/**
+ * Call an export that promises, and await it; what it throws, at once or later, becomes this package's error with the stack of
+ * `caller`'s caller.
+ */
+export async function settle<T>(call: () => Promise<T>, caller: (...args: never[]) => unknown): Promise<T> {
+  const site = captureCaller(caller);
+  try {
+    return await call();
+  } catch (error) {
+    throw translateNativeError(error, site);
+  }
+}
+
+/** Call a synchronous export; what it throws becomes this package's error with the stack of `caller`'s caller. */
+export function run<T>(call: () => T, caller: (...args: never[]) => unknown): T {
+  try {
+    return call();
+  } catch (error) {
+    throw translateNativeError(error, captureCaller(caller));
+  }
+}

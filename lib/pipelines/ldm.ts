@@ -1,0 +1,266 @@
+import { join } from "node:path";
+import { inspect } from "node:util";
+import type { FloatingDType } from "../torch/device.js";
+import { LatentDiffusionError } from "../errors.js";
+import { executionOf, type ExecutionTarget } from "../models/script-network.js";
+import type { UNet2DModel } from "../models/unet-2d/model.js";
+import type { VQModel } from "../models/vq/model.js";
+import type { Device } from "../native/contract.js";
+import { anchorError, captureCaller } from "../native/calls.js";
+import { readConfig, writeConfig } from "../config/config-file.js";
+import { type PipelineConfig, pipelineConfig, removeModelIndex, writeModelIndex } from "../checkpoint/model-index.js";
+import type { SaveWeightsOptions } from "../checkpoint/weights.js";
+import type { Scheduler } from "../schedulers/base.js";
+import { EXECUTION_OPTIONS } from "../torch/script-module.js";
+import { checkOptions, checkString, unexpected } from "../validate.js";
+import type { GenerateOptions, StreamOptions } from "./shared/generate-options.js";
+import { ImagePipelineOutput, type OutputType } from "./shared/image-pipeline-output.js";
+import { loadComponents, type LoadOptions } from "./shared/load-components.js";
+import { loadTorchScript, type TorchScriptComponents, type TorchScriptOptions } from "./shared/load-torchscript.js";
+import { moveParts } from "./shared/move-parts.js";
+import { holdParts, releaseParts } from "./shared/part-holders.js";
+import { checkComponents, checkParts, checkScalingFactor, type LDMComponents } from "./shared/pipeline-parts.js";
+import { runEvents } from "./shared/run.js";
+import { planRun, type RunPlan } from "./shared/run-plan.js";
+import { type EventStream, eventStream } from "./shared/stream.js";
+
+/** Options of {@link LDMPipeline.fromPretrained}. */
+export interface PipelineLoadOptions extends LoadOptions {
+  /** What latents are divided by before decoding, whatever the checkpoint says; saved with the pipeline. */
+  scalingFactor?: number;
+}
+
+/** The parts of a pipeline that was loaded from a diffusers checkpoint. */
+export interface DiffusersComponents {
+  readonly vqvae: VQModel;
+  readonly unet: UNet2DModel;
+  readonly scheduler: Scheduler;
+}
+
+/** What a pipeline is made of; `scalingFactor` where it was given instead of the vqvae's. */
+export type PipelineComponents<Parts extends LDMComponents> = Readonly<Parts & { readonly scalingFactor?: number }>;
+
+const PART_NAMES = ["vqvae", "unet", "scheduler"];
+
+/**
+ * Generate images by denoising random latents and decoding them. Unconditional: the training pictures alone say what is drawn.
+ * @see https://arxiv.org/abs/2112.10752, diffusers.LDMPipeline
+ */
+export class LDMPipeline<Parts extends LDMComponents = DiffusersComponents> {
+  #components: PipelineComponents<Parts>;
+  #disposed = false;
+
+  /**
+   * Put a pipeline together.
+   * @param parts `vqvae`, `unet` and `scheduler`; `scalingFactor` instead of the vqvae's `scaling_factor`
+   * @throws InvalidArgumentError; LatentDiffusionError `ERR_CONFIG_UNSUPPORTED` where the parts do not fit each other, `ERR_DISPOSED`
+   */
+  constructor(parts: Parts & { readonly scalingFactor?: number }) {
+    checkOptions(parts, [...PART_NAMES, "scalingFactor"], "LDMPipeline");
+    const { vqvae, unet, scheduler, scalingFactor } = parts ?? {};
+    checkComponents({ vqvae, unet, scheduler });
+    if (scalingFactor !== undefined) checkScalingFactor(scalingFactor);
+    const override = scalingFactor === undefined || scalingFactor === vqvae.config.scaling_factor ? {} : { scalingFactor };
+    this.#components = Object.freeze({ vqvae, unet, scheduler, ...override }) as unknown as PipelineComponents<Parts>;
+    holdParts(this.#components);
+  }
+
+  /**
+   * Load a folder in diffusers' layout: `model_index.json`, `unet/`, `vqvae/`, `scheduler/`.
+   * @param folder on this machine; names on the Hugging Face hub are not looked up
+   * @param options `device`, `dtype` (default `"float32"`), `optimize` (default true; false: bit for bit what PyTorch computes), `variant`;
+   *   `unet`, `vqvae`, `scheduler` to take instead; `scalingFactor` where the checkpoint's is wrong
+   * @throws InvalidArgumentError; LatentDiffusionError `ERR_CHECKPOINT_NOT_FOUND`, `ERR_CHECKPOINT_INVALID`,
+   *   `ERR_CONFIG_UNSUPPORTED`, `ERR_DEVICE_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`
+   * @see diffusers.DiffusionPipeline.from_pretrained
+   */
+  static async fromPretrained(folder: string, options?: PipelineLoadOptions): Promise<LDMPipeline> {
+    const known = [...EXECUTION_OPTIONS, "scalingFactor", ...PART_NAMES, "variant"];
+    const { scalingFactor, ...loading } = checkOptions(options, known, "LDMPipeline.fromPretrained");
+    if (scalingFactor !== undefined) checkScalingFactor(scalingFactor);
+    const parts = await loadComponents(folder, loading);
+    return assemble(parts, { scalingFactor, brought: [loading.unet, loading.vqvae] });
+  }
+
+  /**
+   * Run networks that were exported to TorchScript, by `models/export_torchscript.py` or alike.
+   * **Loading TorchScript runs code of the files**: load only what you trust, and say so with `trusted: true`.
+   * @throws InvalidArgumentError; LatentDiffusionError `ERR_TORCHSCRIPT_UNTRUSTED`, `ERR_TORCHSCRIPT_INVALID`, `ERR_CHECKPOINT_NOT_FOUND`,
+   *   `ERR_CONFIG_UNSUPPORTED` where a trace has another device or dtype baked in
+   */
+  static async fromTorchScript(options: TorchScriptOptions): Promise<LDMPipeline<TorchScriptComponents>> {
+    const parts = await loadTorchScript(options);
+    return assemble(parts, { brought: [options.unet, options.vqDecoder] });
+  }
+
+  /**
+   * All that another pipeline of the same parts is made of: `new LDMPipeline(pipe.components)`. What is shared moves together, and is freed
+   * with its last pipeline.
+   */
+  get components(): PipelineComponents<Parts> {
+    return this.#components;
+  }
+
+  /** The class of each part, as `model_index.json` says it; frozen. */
+  get config(): PipelineConfig {
+    const { vqvae, unet, scheduler } = this.#components;
+    return pipelineConfig({ vqvae: vqvae.className ?? null, unet: unet.className ?? null, scheduler: scheduler.className });
+  }
+
+  /** What latents are divided by before they are decoded. */
+  get scalingFactor(): number {
+    const { vqvae, scalingFactor } = this.#components;
+    return scalingFactor ?? vqvae.config.scaling_factor;
+  }
+
+  get unet(): Parts["unet"] {
+    return this.components.unet;
+  }
+
+  get vqvae(): Parts["vqvae"] {
+    return this.components.vqvae;
+  }
+
+  get scheduler(): Parts["scheduler"] {
+    return this.components.scheduler;
+  }
+
+  /** Take another scheduler, for the runs that begin from now on. @throws InvalidArgumentError for something else */
+  set scheduler(scheduler: Parts["scheduler"]) {
+    if (scheduler === undefined) throw unexpected("a scheduler", "scheduler", scheduler);
+    checkParts({ scheduler });
+    this.#components = Object.freeze({ ...this.#components, scheduler });
+  }
+
+  /** Where the UNet runs. */
+  get device(): Device {
+    return this.components.unet.device;
+  }
+
+  /** What the UNet computes in. */
+  get dtype(): FloatingDType {
+    return this.components.unet.dtype;
+  }
+
+  /** Whether {@link dispose} was called. */
+  get disposed(): boolean {
+    return this.#disposed;
+  }
+
+  /**
+   * Generate images.
+   * @param options of which the result's type follows `outputType`
+   * @returns the images; also by `const [images] = await pipe.generate()`
+   * @throws InvalidArgumentError before any work; AbortError; LatentDiffusionError `ERR_CONFIG_UNSUPPORTED` for a schedule that cannot be run,
+   *   `ERR_OUT_OF_MEMORY`, `ERR_DISPOSED`; what `onProgress` throws
+   * @see diffusers.LDMPipeline.__call__
+   */
+  async generate<Type extends OutputType = "image">(options?: GenerateOptions<Type>): Promise<ImagePipelineOutput<Type>> {
+    const site = captureCaller(this.generate);
+    const plan = this.#plan(options, "generate", site);
+    for await (const { images, step, steps, timestep } of runEvents(this.components, this.scalingFactor, plan, site)) {
+      if (images !== undefined) return new ImagePipelineOutput<Type>(images);
+      await options?.onProgress?.({ step, steps, timestep });
+    }
+    throw new LatentDiffusionError("ERR_INTERNAL", "A run ended without images");
+  }
+
+  /**
+   * Generate images, step by step: one event after each step, and a last one with the images. Each step is done when it is asked for;
+   * leaving the loop stops the work.
+   * @throws what {@link generate} does, wrong options at once, the rest from the loop
+   */
+  stream<Type extends OutputType = "image">(options?: StreamOptions<Type>): EventStream<Type> {
+    const site = captureCaller(this.stream);
+    const left = new AbortController();
+    const plan = this.#plan<Type>(options, "stream", site, left.signal);
+    return eventStream(runEvents(this.components, this.scalingFactor, plan, site), () => left.abort());
+  }
+
+  /**
+   * Move to a device, a dtype, or both, in place; both networks or, on failure, neither. A run in progress goes on at the new place.
+   * @param targets `"cuda"`, `"bfloat16"`, in either order, or `{ device, dtype, optimize }`
+   * @throws LatentDiffusionError `ERR_DEVICE_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`, `ERR_CONFIG_UNSUPPORTED` for a trace, `ERR_DISPOSED`
+   * @see diffusers.DiffusionPipeline.to
+   */
+  async to(...targets: readonly ExecutionTarget[]): Promise<this> {
+    await moveParts(this.components, executionOf(targets), () => this.#checkAlive());
+    return this;
+  }
+
+  /**
+   * Save in diffusers' layout; `LDMPipeline.from_pretrained` in Python reads it.
+   * @param folder is made if it does not exist
+   * @param options of the weights: `dtype`, `maxShardSize` in bytes, `variant`
+   * @throws LatentDiffusionError `ERR_IO`, `ERR_DISPOSED`; `ERR_CONFIG_UNSUPPORTED` for TorchScript modules, which diffusers cannot read
+   * @see diffusers.DiffusionPipeline.save_pretrained
+   */
+  async savePretrained(folder: string, options?: SaveWeightsOptions): Promise<void> {
+    checkString(folder, "folder");
+    this.#checkAlive();
+    const { unet, vqvae, scheduler } = this.components;
+    if (!unet.savePretrained || !vqvae.savePretrained) {
+      throw new LatentDiffusionError("ERR_CONFIG_UNSUPPORTED", "A pipeline of TorchScript modules cannot be saved for diffusers; module.save(path) saves each as it is");
+    }
+    await unet.savePretrained(join(folder, "unet"), options);
+    // A folder with an index is a whole one: from the first part's place to the last's there is none.
+    await removeModelIndex(folder);
+    await vqvae.savePretrained(join(folder, "vqvae"), options);
+    if (this.scalingFactor !== vqvae.config.scaling_factor) await saveScalingFactor(join(folder, "vqvae"), this.scalingFactor);
+    await scheduler.savePretrained(join(folder, "scheduler"));
+    await writeModelIndex(folder, this.config);
+  }
+
+  /** End the pipeline, runs in progress included, and free the networks that no other pipeline holds; a second call does nothing. */
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    releaseParts(this.components);
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  [inspect.custom](): string {
+    const { unet, scheduler } = this.components;
+    return this.#disposed || unet.disposed ? "LDMPipeline(disposed)" : `LDMPipeline(${this.dtype}, ${this.device}, ${scheduler.className})`;
+  }
+
+  #plan<Type extends OutputType>(
+    options: GenerateOptions<Type> | StreamOptions<Type> | undefined, method: "generate" | "stream", site: { stack?: string },
+    left?: AbortSignal,
+  ): RunPlan<Type> {
+    try {
+      this.#checkAlive();
+      return planRun<Type>(this.components, options, method, { checkAlive: () => this.#checkAlive(), left });
+    } catch (error) {
+      throw anchorError(error, site);
+    }
+  }
+
+  #checkAlive(): void {
+    const { unet, vqvae } = this.components;
+    if (this.#disposed) throw new LatentDiffusionError("ERR_DISPOSED", "This pipeline was disposed");
+    for (const [name, part] of [["unet", unet], ["vqvae", vqvae]] as const) {
+      if (part.disposed) throw new LatentDiffusionError("ERR_DISPOSED", `The ${name} of this pipeline was disposed`);
+    }
+  }
+}
+
+/** Make a pipeline of parts that were just loaded; if they do not fit, free those that the caller did not bring. */
+function assemble<Parts extends LDMComponents>(parts: Parts, { scalingFactor, brought }: { scalingFactor?: number; brought: readonly unknown[] }): LDMPipeline<Parts> {
+  try {
+    return new LDMPipeline<Parts>({ ...parts, scalingFactor });
+  } catch (error) {
+    if (typeof brought[0] !== "object") parts.unet.dispose();
+    if (typeof brought[1] !== "object") parts.vqvae.dispose();
+    throw error;
+  }
+}
+
+/** The vqvae's own config keeps the factor that it was made with. */
+async function saveScalingFactor(folder: string, scalingFactor: number): Promise<void> {
+  const config = await readConfig(folder, "config.json", "VQModel");
+  await writeConfig(folder, "config.json", "VQModel", { ...config, scaling_factor: scalingFactor });
+}

@@ -1,0 +1,117 @@
+import { InvalidArgumentError, throwIfAborted } from "../../errors.js";
+import { Generator } from "../../torch/generator.js";
+import { checkGenerators, randomGenerator } from "../../schedulers/shared/noise.js";
+import type { Scheduler } from "../../schedulers/base.js";
+import { checkFunction, checkInteger, checkNumber, checkOneOf, checkOptions, checkSignal, unexpected } from "../../validate.js";
+import { GENERATE_OPTIONS, type GenerateOptions, STREAM_OPTIONS, type StreamOptions } from "./generate-options.js";
+import { OUTPUT_TYPES, type OutputType } from "./image-pipeline-output.js";
+import { checkTimesteps, decoderScale, latentSizes, type LDMComponents } from "./pipeline-parts.js";
+
+/** A run whose every option has been checked. */
+export interface RunPlan<Type extends OutputType = OutputType> {
+  /** The run's own copy, its schedule set. */
+  readonly scheduler: Scheduler;
+  readonly eta: number;
+  readonly generator: Generator | readonly Generator[];
+  /** Whether the generator was made for this run, and ends with it. */
+  readonly ownsGenerator: boolean;
+  /** `[batch, channels, height, width]` */
+  readonly latentShape: readonly [number, number, number, number];
+  readonly outputType: Type;
+  readonly signal: AbortSignal | undefined;
+  /** Steps from one preview to the next; undefined: none. */
+  readonly previewEvery: number | undefined;
+  /** Throws if the run must not go on. */
+  readonly checkAlive: () => void;
+}
+
+type AllOptions<Type extends OutputType> = GenerateOptions<Type> & StreamOptions<Type>;
+
+/** What may end a run but its options. */
+export interface RunGuard {
+  /** Throws if the pipeline is disposed. */
+  readonly checkAlive: () => void;
+  /** Aborted when nobody wants the rest. */
+  readonly left?: AbortSignal;
+}
+
+/**
+ * Check all options of a run against each other and the parts, before any work is done.
+ * @param method which method's options they are
+ * @throws InvalidArgumentError `ERR_INVALID_ARGUMENT` naming the option; LatentDiffusionError `ERR_CONFIG_UNSUPPORTED` for a
+ *   schedule that the parts cannot run; AbortError
+ */
+export function planRun<Type extends OutputType>(
+  parts: LDMComponents, options: GenerateOptions<Type> | StreamOptions<Type> | undefined, method: "generate" | "stream", { checkAlive, left }: RunGuard,
+): RunPlan<Type> {
+  const known = method === "generate" ? GENERATE_OPTIONS : STREAM_OPTIONS;
+  const given: Partial<AllOptions<Type>> = checkOptions<AllOptions<Type>>(options, known, `LDMPipeline.${method}`);
+  // Undefined is a default; null, which is nothing to any of them, is not.
+  const { batchSize: batch = 1, eta: weight = 0, numInferenceSteps: steps = 50, outputType: type = "image" } = given;
+  checkFunction(given.onProgress, "onProgress");
+  const signal = joinSignals(checkSignal(given.signal, "signal"), left);
+  const batchSize = checkInteger(batch, "batchSize", 1);
+  const eta = checkNumber(weight, "eta", 0, 1);
+  const outputType = checkOneOf(type, "outputType", OUTPUT_TYPES) as Type;
+  if (outputType === "image") checkImageChannels(parts);
+  const previewEvery = given.previewEvery === undefined ? undefined : checkInteger(given.previewEvery, "previewEvery", 1);
+  const latentShape = [batchSize, parts.unet.config.in_channels, ...latentSize(parts, given.height, given.width)] as const;
+  const scheduler = scheduleRun(parts, checkInteger(steps, "numInferenceSteps", 1), eta);
+  throwIfAborted(signal);
+  // Last, since a generator made for the run is not to be left behind by a check that fails.
+  const generator = chooseGenerator(given.generator, given.seed, batchSize, parts);
+  return {
+    scheduler, eta, generator, ownsGenerator: given.generator === undefined, latentShape, outputType, signal, previewEvery,
+    checkAlive: () => {
+      checkAlive();
+      throwIfAborted(signal);
+    },
+  };
+}
+
+function joinSignals(one: AbortSignal | undefined, other: AbortSignal | undefined): AbortSignal | undefined {
+  return one && other ? AbortSignal.any([one, other]) : one ?? other;
+}
+
+/** Take a copy of the scheduler through the schedule: concurrent runs share none. */
+function scheduleRun({ scheduler, unet }: LDMComponents, numInferenceSteps: number, eta: number): Scheduler {
+  const own = scheduler.clone();
+  own.setTimesteps(numInferenceSteps);
+  own.checkSteps({ eta });
+  checkTimesteps(unet, own.timesteps);
+  return own;
+}
+
+function chooseGenerator(generator: unknown, seed: number | bigint | undefined, batchSize: number, { unet }: LDMComponents): Generator | readonly Generator[] {
+  if (generator !== undefined && seed !== undefined) throw new InvalidArgumentError("Expected generator or seed but received both");
+  if (generator !== undefined) return checkGenerators(generator, batchSize, unet.device);
+  return seed === undefined ? randomGenerator() : Generator.fromSeed(seed);
+}
+
+/** Height and width of the latents: from the options, in pixels, or else from the UNet's config. */
+function latentSize({ unet, vqvae }: LDMComponents, height: unknown, width: unknown): readonly [number, number] {
+  const { sample_size: size } = unet.config;
+  const [configHeight, configWidth] = typeof size === "number" ? [size, size] : size ?? [];
+  const { multiple, least } = latentSizes(unet);
+  const scale = decoderScale(vqvae);
+  const side = (pixels: unknown, option: string, fallback: number | undefined): number => {
+    if (pixels === undefined) {
+      if (fallback === undefined) throw unexpected("an integer, since the unet's sample_size is null,", option, pixels);
+      if (fallback % multiple === 0 && fallback >= least) return fallback;
+      const step = (scale ?? 1) * multiple;
+      throw unexpected(`a multiple of ${step}, since the unet cannot take its own sample_size of ${fallback},`, option, pixels);
+    }
+    if (scale === undefined) throw new InvalidArgumentError(`Expected no ${option}: the config does not say by how much the decoder enlarges (vae_scale_factor)`);
+    const step = scale * multiple;
+    const checked = checkInteger(pixels, option, scale * least);
+    if (checked % step !== 0) throw unexpected(`a multiple of ${step}`, option, pixels);
+    return checked / scale;
+  };
+  return [side(height, "height", configHeight), side(width, "width", configWidth)];
+}
+
+function checkImageChannels({ vqvae }: LDMComponents): void {
+  const { out_channels: channels } = vqvae.config;
+  if (channels === 1 || channels === 3 || channels === 4) return;
+  throw unexpected(`"array" or "tensor", since pictures of ${channels} channels cannot be shown,`, "outputType", "image");
+}

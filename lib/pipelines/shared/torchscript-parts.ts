@@ -1,0 +1,109 @@
+import { LatentDiffusionError } from "../../errors.js";
+import { ScriptNetwork } from "../../models/script-network.js";
+import { readJsonObject } from "../../config/config-file.js";
+import type { ScriptArgument, ScriptModule } from "../../torch/script-module.js";
+import { op, Tensor } from "../../torch/tensor.js";
+import { checkInteger, checkOptions, unexpected } from "../../validate.js";
+import { checkScalingFactor, type DenoisingNetwork, type LatentDecoder } from "./pipeline-parts.js";
+
+/** What TorchScript files do not say themselves; `models/export_torchscript.py` writes it as `config.json`. */
+export interface TorchScriptConfig {
+  /** Channels of the latents. */
+  readonly in_channels: number;
+  /** Channels that the UNet gives; default `in_channels`; twice as many with a learned variance. */
+  readonly out_channels?: number;
+  /** Height and width of the latents; null or absent: each call says. */
+  readonly sample_size?: number | readonly number[] | null;
+  /** What latents are divided by before decoding; default 1. */
+  readonly scaling_factor?: number;
+  /** Channels of the pictures; default 3. */
+  readonly image_channels?: number;
+  /** Pixels to one latent pixel, in each direction; needed for `height` and `width`. */
+  readonly vae_scale_factor?: number;
+}
+
+const CONFIG_KEYS = ["in_channels", "out_channels", "sample_size", "scaling_factor", "image_channels", "vae_scale_factor"] as const;
+
+/** The config with its defaults. */
+export type CompleteTorchScriptConfig = Required<Omit<TorchScriptConfig, "vae_scale_factor">> & Pick<TorchScriptConfig, "vae_scale_factor">;
+
+/** Check a config, or read it from a JSON file. @throws InvalidArgumentError; LatentDiffusionError as {@link readJsonObject} */
+export async function readTorchScriptConfig(config: TorchScriptConfig | string): Promise<CompleteTorchScriptConfig> {
+  const given = typeof config === "string" ? await readJsonObject(config) as unknown as TorchScriptConfig : config;
+  if (given === undefined) throw unexpected("an object or a path", "config", given);
+  const known = checkOptions(given, CONFIG_KEYS, "the config of LDMPipeline.fromTorchScript");
+  const channels = checkInteger(known.in_channels, "config.in_channels", 1);
+  const scale = known.vae_scale_factor;
+  return {
+    in_channels: channels,
+    out_channels: checkInteger(known.out_channels ?? channels, "config.out_channels", 1),
+    sample_size: checkSampleSize(known.sample_size ?? null),
+    scaling_factor: checkScalingFactor(known.scaling_factor ?? 1),
+    image_channels: checkInteger(known.image_channels ?? 3, "config.image_channels", 1),
+    vae_scale_factor: scale === undefined ? undefined : checkInteger(scale, "config.vae_scale_factor", 1),
+  };
+}
+
+function checkSampleSize(value: unknown): number | readonly number[] | null {
+  if (value === null) return null;
+  if (!Array.isArray(value)) return checkInteger(value, "config.sample_size", 1);
+  if (value.length !== 2) throw unexpected("an integer, two of them, or null,", "config.sample_size", value);
+  return value.map((size, i) => checkInteger(size, `config.sample_size[${i}]`, 1));
+}
+
+/** A part of a pipeline that runs the `forward` of one TorchScript module. */
+abstract class TorchScriptPart extends ScriptNetwork {
+  protected async run(args: readonly ScriptArgument[], what: string, signal: AbortSignal | undefined): Promise<Tensor> {
+    const result = await this.module.call("forward", args, { signal });
+    // An export with return_dict=False gives a tuple of one.
+    const tensor = Array.isArray(result) ? (result as readonly unknown[])[0] : result;
+    if (tensor instanceof Tensor) return tensor;
+    throw new LatentDiffusionError("ERR_TORCHSCRIPT_INVALID", `Expected a tensor from the TorchScript ${what} but received ${typeof tensor}`);
+  }
+}
+
+/** A UNet that was exported to TorchScript: `forward(sample, timestep)`, the timestep a float32 tensor without dimensions. */
+export class TorchScriptUNet extends TorchScriptPart implements DenoisingNetwork {
+  readonly config: DenoisingNetwork["config"];
+
+  constructor(module: ScriptModule, { in_channels, out_channels, sample_size }: CompleteTorchScriptConfig) {
+    super(module);
+    this.config = Object.freeze({ in_channels, out_channels, sample_size });
+  }
+
+  /**
+   * Run the network once.
+   * @param sample `[batch, in_channels, height, width]`
+   * @throws AbortError; LatentDiffusionError `ERR_TORCH`, `ERR_TORCHSCRIPT_INVALID` if it does not return a tensor
+   */
+  async forward(sample: Tensor, timestep: number, options?: { signal?: AbortSignal }): Promise<{ sample: Tensor }> {
+    // The shape that broadcasts in every export, and a float: a trace made with an integer would cut 7.5 to 7.
+    const local = Tensor.from(Float32Array.of(timestep), []);
+    // At once: the module may be moved while one waits.
+    const time = op("to.device", local, sample.device, local.dtype);
+    try {
+      return { sample: await this.run([sample, time], "UNet", options?.signal) };
+    } finally {
+      local.dispose();
+      time.dispose();
+    }
+  }
+}
+
+/** A decoder that was exported to TorchScript: `forward(latents)`; it quantises, and does not scale. */
+export class TorchScriptDecoder extends TorchScriptPart implements LatentDecoder {
+  readonly config: LatentDecoder["config"];
+
+  constructor(module: ScriptModule, { in_channels, image_channels, scaling_factor, vae_scale_factor }: CompleteTorchScriptConfig) {
+    super(module);
+    this.config = Object.freeze({ latent_channels: in_channels, out_channels: image_channels, scaling_factor, vae_scale_factor });
+  }
+
+  /**
+   * Make pictures from latents, `[batch, in_channels, height, width]`.
+   * @throws AbortError; LatentDiffusionError `ERR_TORCH`, `ERR_TORCHSCRIPT_INVALID` if it does not return a tensor
+   */
+  async decode(latents: Tensor, options?: { signal?: AbortSignal }): Promise<{ sample: Tensor }> {
+    return { sample: await this.run([latents], "decoder", options?.signal) };
+  }
+}

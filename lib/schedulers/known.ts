@@ -1,0 +1,52 @@
+import { join } from "node:path";
+import { LatentDiffusionError } from "../errors.js";
+import { type JsonObject, readJsonObject } from "../config/config-file.js";
+import { DDIMScheduler } from "./ddim.js";
+import type { Scheduler } from "./base.js";
+import { SCHEDULER_FILE } from "./shared/scheduler-config.js";
+
+/** A scheduler's class, as `model_index.json` names it. */
+interface SchedulerClass {
+  fromConfig(config: JsonObject): Scheduler;
+  fromPretrained(folder: string): Promise<Scheduler>;
+}
+
+const SCHEDULERS: ReadonlyMap<string, SchedulerClass> = new Map([["DDIMScheduler", DDIMScheduler]]);
+
+/**
+ * Load a scheduler's folder by the name of its class.
+ * @throws LatentDiffusionError `ERR_CONFIG_UNSUPPORTED` for a class that is not known here, and what the class throws
+ */
+export async function loadScheduler(className: unknown, folder: string): Promise<Scheduler> {
+  const known = SCHEDULERS.get(className as string);
+  if (known) return known.fromPretrained(folder);
+  throw unknownClass(
+    `the scheduler of ${folder}`, className,
+    `; bring one instead: { scheduler: await DDIMScheduler.fromPretrained(${JSON.stringify(folder)}) } reads such a file's betas`,
+  );
+}
+
+/**
+ * Load a scheduler's folder by the class that its file names, a `DDIMScheduler` where it names none.
+ * @throws LatentDiffusionError `ERR_CHECKPOINT_NOT_FOUND`, `ERR_CHECKPOINT_INVALID`, and as {@link loadScheduler}
+ */
+export async function readScheduler(folder: string): Promise<Scheduler> {
+  const { _class_name: className } = await readJsonObject(join(folder, SCHEDULER_FILE));
+  return loadScheduler(className ?? "DDIMScheduler", folder);
+}
+
+/**
+ * Make a scheduler of a config: of the class that it names, as files do, or else of a `DDIMScheduler`'s keys.
+ * @throws InvalidArgumentError for an unknown key where no class is named; LatentDiffusionError `ERR_CONFIG_UNSUPPORTED`
+ */
+export function schedulerFromConfig(config: object): Scheduler {
+  if (!("_class_name" in config)) return new DDIMScheduler(config);
+  const known = SCHEDULERS.get(String(config._class_name));
+  if (!known) throw unknownClass("_class_name of the scheduler", config._class_name);
+  return known.fromConfig(config as unknown as JsonObject);
+}
+
+function unknownClass(where: string, className: unknown, advice = ""): LatentDiffusionError {
+  const names = [...SCHEDULERS.keys()].map((name) => JSON.stringify(name)).join(" or ");
+  return new LatentDiffusionError("ERR_CONFIG_UNSUPPORTED", `Expected ${names} for ${where} but received ${JSON.stringify(className)}${advice}`);
+}

@@ -1,0 +1,289 @@
+import { inspect } from "node:util";
+import { checkDevice, checkExecution, checkFloatingDType, type FloatingDType, isFloating } from "./device.js";
+import { abortable, InvalidArgumentError, LatentDiffusionError, throwIfAborted } from "../errors.js";
+import {
+  type CheckpointHandle, type Device, type DType, type ExecutableHandle, type ModuleHandle, type ModuleInfo, type ModuleSpec,
+  native, type NativeArgument, type NativeResult, type NativeWeight, settle, type TensorHandle,
+} from "../native/contract.js";
+import { replaceNamedFile } from "../files/atomic-file.js";
+import { handleOf, Tensor, wrapTensor } from "./tensor.js";
+import { checkBoolean, checkOptions, checkSignal, checkString, unexpected } from "../validate.js";
+
+/** One parameter's values: a tensor, or a place in an open checkpoint. */
+export type Weight = Tensor | StoredTensor;
+
+/** A tensor of an open checkpoint file, not read yet. */
+export interface StoredTensor {
+  readonly file: CheckpointHandle;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  /** Bytes from the start of the file. */
+  readonly offset: number;
+}
+
+/** How a module is made executable. */
+export interface ExecutionOptions {
+  /** Where it runs; default `"cpu"`. */
+  device?: Device;
+  /** What it computes in; default `"float32"`. */
+  dtype?: FloatingDType;
+  /** Default true: freeze and rewrite the graph for speed; false: bit for bit what eager PyTorch computes. */
+  optimize?: boolean;
+}
+
+export const EXECUTION_OPTIONS = ["device", "dtype", "optimize"] as const;
+
+export type ScriptArgument = Tensor | number | boolean | null;
+export type ScriptResult = Tensor | number | boolean | readonly ScriptResult[];
+
+interface Execution {
+  readonly handle: ExecutableHandle;
+  readonly device: Device;
+  readonly dtype: FloatingDType;
+  readonly optimize: boolean;
+}
+
+/** A derived executable that stands ready; `commit` swaps it in, `discard` lets it go. */
+export interface StagedExecution {
+  commit(): void;
+  discard(): void;
+}
+
+const INTERNAL = Symbol("latent-diffusion internal");
+
+/**
+ * A TorchScript network: what it is (code and weights) and what runs (derived for one device, dtype and `optimize`).
+ * @see torch.jit.ScriptModule
+ */
+export class ScriptModule {
+  readonly info: ModuleInfo;
+  readonly #module: ModuleHandle;
+  readonly #weights: readonly Weight[] | null;
+  #execution: Execution | undefined;
+  #disposed = false;
+  /** Moves wait for each other, so that the one that was asked for last decides: settled when the last one has ended. */
+  #lastMove: Promise<unknown> = Promise.resolve();
+
+  /** Not for callers: use {@link ScriptModule.load}. */
+  constructor(internal: typeof INTERNAL, module: ModuleHandle, weights: readonly Weight[] | null) {
+    if (internal !== INTERNAL) throw new InvalidArgumentError("ScriptModule is not constructed directly; use ScriptModule.load(path, { trusted: true })");
+    this.info = native().moduleInfo(module);
+    this.#module = module;
+    this.#weights = weights;
+  }
+
+  /**
+   * Load a file that `torch.jit.save` (or {@link ScriptModule.save}) wrote.
+   * **Loading TorchScript runs code of the file**: load only what you trust.
+   * @param options `trusted: true` is required; `dtype` defaults to the file's
+   * @throws LatentDiffusionError `ERR_TORCHSCRIPT_UNTRUSTED`, `ERR_TORCHSCRIPT_INVALID`, `ERR_CHECKPOINT_NOT_FOUND`,
+   *   `ERR_DEVICE_UNAVAILABLE`; `ERR_CONFIG_UNSUPPORTED` where a trace has another device or dtype baked in
+   */
+  static async load(path: string, options: ExecutionOptions & { trusted: boolean }): Promise<ScriptModule> {
+    const { trusted, ...execution } = checkOptions(options, ["trusted", ...EXECUTION_OPTIONS], "ScriptModule.load");
+    checkString(path, "path");
+    if (trusted !== true) {
+      throw new LatentDiffusionError(
+        "ERR_TORCHSCRIPT_UNTRUSTED", "Loading a TorchScript file runs code of the file; pass { trusted: true } if you trust where it came from",
+      );
+    }
+    checkExecution(execution);
+    const handle = await settle(() => native().moduleLoad(path), ScriptModule.load);
+    return ScriptModule.#start(new ScriptModule(INTERNAL, handle, null), execution);
+  }
+
+  /**
+   * Compile a network that this package wrote.
+   * @param weights by full parameter name; all of them, in the shapes of the spec (callers have checked)
+   */
+  static async define(spec: ModuleSpec, weights: ReadonlyMap<string, Weight>, options?: ExecutionOptions): Promise<ScriptModule> {
+    const execution = checkOptions(options, EXECUTION_OPTIONS, "ScriptModule.define");
+    checkExecution(execution);
+    const handle = await settle(() => native().moduleDefine(spec), ScriptModule.define);
+    const ordered = native().moduleInfo(handle).parameters.map(({ name }) => {
+      const weight = weights.get(name);
+      if (!weight) throw new LatentDiffusionError("ERR_CHECKPOINT_INVALID", `No weight for the parameter ${name}`);
+      return weight;
+    });
+    return ScriptModule.#start(new ScriptModule(INTERNAL, handle, ordered), execution);
+  }
+
+  static async #start(module: ScriptModule, options: ExecutionOptions): Promise<ScriptModule> {
+    const own = module.info.parameters.find(({ dtype }) => isFloating(dtype))?.dtype ?? module.info.bakedDtype ?? "float32";
+    // A file without a wish keeps each weight's dtype, and is known by the first one's.
+    const asStored = module.#weights === null && options.dtype === undefined;
+    try {
+      const dtype = options.dtype ?? (asStored ? own as FloatingDType : "float32");
+      const staged = await module.#derive({ device: "cpu", optimize: true, ...options, dtype }, asStored);
+      staged.commit();
+      return module;
+    } catch (error) {
+      module.dispose();
+      throw error;
+    }
+  }
+
+  get device(): Device {
+    return this.#running().device;
+  }
+
+  get dtype(): FloatingDType {
+    return this.#running().dtype;
+  }
+
+  get optimize(): boolean {
+    return this.#running().optimize;
+  }
+
+  get disposed(): boolean {
+    return this.#disposed;
+  }
+
+  /** The parameters' values by full name; null for a module that was loaded from a TorchScript file. */
+  get weights(): ReadonlyMap<string, Weight> | null {
+    const weights = this.#weights;
+    return weights && new Map(this.info.parameters.map(({ name }, i) => [name, weights[i] as Weight]));
+  }
+
+  /** Run `forward`; see {@link call}. */
+  forward(...args: readonly ScriptArgument[]): Promise<ScriptResult> {
+    return this.call("forward", args);
+  }
+
+  /**
+   * Run one method on the executor of the module's device, after what was queued before.
+   * @param options `signal`: stops waiting at once; what is queued is dropped, what runs is let run out
+   * @throws AbortError; LatentDiffusionError `ERR_TORCH` with LibTorch's message, `ERR_OUT_OF_MEMORY`, `ERR_DISPOSED`
+   */
+  async call(method: string, args: readonly ScriptArgument[], options?: { signal?: AbortSignal }): Promise<ScriptResult> {
+    const { signal } = checkOptions(options, ["signal"], "ScriptModule.call");
+    checkSignal(signal, "signal");
+    if (!this.info.methods.includes(method)) throw unexpected(`a method of the module (${this.info.methods.join(", ")})`, "method", method);
+    if (!Array.isArray(args)) throw unexpected("an array of arguments", "args", args);
+    const { handle } = this.#running();
+    const lowered = args.map(lowerArgument);
+    throwIfAborted(signal);
+    const flag = signal ? native().flagCreate() : null;
+    const forward = settle(() => native().moduleForward(handle, method, lowered, flag), this.call);
+    if (!signal || !flag) return raise(await forward);
+    return raise(await abortable(forward, signal, () => native().flagSet(flag)));
+  }
+
+  /**
+   * Derive for another device or dtype, in place; on failure the old state stands.
+   * @throws LatentDiffusionError `ERR_DEVICE_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`, `ERR_CONFIG_UNSUPPORTED` for a trace, `ERR_DISPOSED`
+   */
+  async to(options?: ExecutionOptions): Promise<this> {
+    const staged = await this.stage(options);
+    staged.commit();
+    return this;
+  }
+
+  /** The first half of {@link to}, for those who must move several modules or none; the next move waits for the second half. */
+  async stage(options?: ExecutionOptions): Promise<StagedExecution> {
+    const execution = checkOptions(options, EXECUTION_OPTIONS, "ScriptModule.to");
+    checkExecution(execution);
+    const before = this.#lastMove;
+    let end = (): void => undefined;
+    this.#lastMove = new Promise<void>((resolve) => { end = resolve; });
+    await before;
+    try {
+      const { commit, discard } = await this.#derive(execution, false);
+      return { commit: () => { commit(); end(); }, discard: () => { discard(); end(); } };
+    } catch (error) {
+      end();
+      throw error;
+    }
+  }
+
+  async #derive(options: ExecutionOptions, asStored: boolean): Promise<StagedExecution> {
+    if (this.#disposed) throw disposedError();
+    const current = this.#execution;
+    const device = checkDevice(options.device ?? current?.device, "device");
+    const dtype = checkFloatingDType(options.dtype ?? current?.dtype, "dtype");
+    const optimize = checkBoolean(options.optimize ?? current?.optimize, "optimize");
+    if (current && current.device === device && current.dtype === dtype && current.optimize === optimize) {
+      return { commit: () => undefined, discard: () => undefined };
+    }
+    this.#checkBaked(device, dtype);
+    const target = { device, dtype: asStored ? null : dtype, optimize };
+    const handle = await settle(() => native().moduleDerive(this.#module, this.#lowerWeights(), target), this.stage);
+    return {
+      commit: () => {
+        if (this.#disposed) {
+          native().dispose(handle);
+          return;
+        }
+        if (this.#execution) native().dispose(this.#execution.handle);
+        this.#execution = { handle, device, dtype, optimize };
+      },
+      discard: () => native().dispose(handle),
+    };
+  }
+
+  /**
+   * Write a file that Python's `torch.jit.load` opens, with stock operators, on the CPU; its name stands for a whole file at any time.
+   * @param path in a folder that exists
+   * @param options `dtype` of the floating weights; default: as they are stored
+   * @throws LatentDiffusionError `ERR_IO`, `ERR_DISPOSED`
+   */
+  async save(path: string, options?: { dtype?: FloatingDType }): Promise<void> {
+    const { dtype } = checkOptions(options, ["dtype"], "ScriptModule.save");
+    checkString(path, "path");
+    if (this.#disposed) throw disposedError();
+    const target = dtype === undefined ? null : checkFloatingDType(dtype, "dtype");
+    // Begun before anything is waited for: the module may be disposed next.
+    await replaceNamedFile(path, (temporary) => settle(() => native().moduleSave(this.#module, this.#lowerWeights(), temporary, target), this.save));
+  }
+
+  /** Free the code and the weights, after what is queued; a second call does nothing. */
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    if (this.#execution) native().dispose(this.#execution.handle);
+    native().dispose(this.#module);
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  [inspect.custom](): string {
+    if (this.#disposed) return "ScriptModule(disposed)";
+    const count = this.info.parameters.reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0);
+    return `ScriptModule(${count} parameters, ${this.dtype}, ${this.device}, methods ${this.info.methods.join(", ")})`;
+  }
+
+  #running(): Execution {
+    if (this.#disposed || !this.#execution) throw disposedError();
+    return this.#execution;
+  }
+
+  #lowerWeights(): NativeWeight[] | null {
+    return this.#weights?.map((weight) => (weight instanceof Tensor ? handleOf(weight) : [weight.file, weight.dtype, weight.shape, weight.offset])) ?? null;
+  }
+
+  #checkBaked(device: Device, dtype: FloatingDType): void {
+    const { bakedDevice, bakedDtype } = this.info;
+    if ((bakedDevice !== null && bakedDevice !== device) || (bakedDtype !== null && bakedDtype !== dtype)) {
+      throw new LatentDiffusionError(
+        "ERR_CONFIG_UNSUPPORTED",
+        `This TorchScript file was traced or frozen for ${bakedDevice ?? device} and ${bakedDtype ?? dtype}, which its code names; `
+          + `for ${device} and ${dtype}, export it again there, or load the diffusers checkpoint instead`,
+      );
+    }
+  }
+}
+
+function disposedError(): LatentDiffusionError {
+  return new LatentDiffusionError("ERR_DISPOSED", "This module was disposed");
+}
+
+function lowerArgument(arg: ScriptArgument): NativeArgument {
+  return arg instanceof Tensor ? handleOf(arg) : arg;
+}
+
+function raise(result: NativeResult): ScriptResult {
+  if (Array.isArray(result)) return result.map(raise);
+  return typeof result === "object" ? wrapTensor(result as TensorHandle) : result;
+}

@@ -1,0 +1,245 @@
+import { inspect } from "node:util";
+import { checkDevice } from "./device.js";
+import { InvalidArgumentError, LatentDiffusionError } from "../errors.js";
+import {
+  type Device, type DType, DTYPES, native, type NativeArgument, type NativeResult, type NumericArray, run, settle, type TensorHandle,
+} from "../native/contract.js";
+import { EDGE, formatValues } from "./tensor-format.js";
+import { checkInteger, checkOneOf, checkOptions, unexpected } from "../validate.js";
+
+/** A tensor of so many elements is printed whole. */
+const PRINTED_WHOLE = 64;
+/** No more elements than these are printed, whatever the number of dimensions. */
+const PRINTED_MOST = 1500;
+
+/** The dtype that each typed array carries by itself. */
+const ARRAY_DTYPES: readonly (readonly [new (...args: never[]) => NumericArray, DType])[] = [
+  [Float32Array, "float32"], [Float64Array, "float64"], [BigInt64Array, "int64"], [Int32Array, "int32"],
+  [Int16Array, "int16"], [Int8Array, "int8"], [Uint8Array, "uint8"],
+];
+
+const INTERNAL = Symbol("latent-diffusion internal");
+
+/**
+ * An immutable n-dimensional array that LibTorch holds. Freed by the garbage collector, or at once by `dispose()`.
+ * @see torch.Tensor
+ */
+export class Tensor {
+  /** Sizes of the dimensions, outermost first. */
+  readonly shape: readonly number[];
+  readonly dtype: DType;
+  readonly device: Device;
+  #handle: TensorHandle | undefined;
+
+  /** Not for callers: use {@link Tensor.from}. */
+  constructor(internal: typeof INTERNAL, handle: TensorHandle) {
+    if (internal !== INTERNAL) throw new InvalidArgumentError("Tensor is not constructed directly; use Tensor.from(data, shape)");
+    const info = native().tensorInfo(handle);
+    this.shape = Object.freeze(info.shape);
+    this.dtype = info.dtype;
+    this.device = info.device as Device;
+    this.#handle = handle;
+  }
+
+  /**
+   * Copy a typed array into a new tensor.
+   * @param data row-major values; its type gives the dtype unless `dtype` is set
+   * @param shape sizes of the dimensions; their product is the array's length; default: one dimension
+   * @param options `dtype` to convert to (16-bit floats and bool have no typed array)
+   * @throws InvalidArgumentError `ERR_INVALID_ARGUMENT` if the shape does not fit
+   */
+  static from(data: NumericArray | readonly number[], shape?: readonly number[], options?: { dtype?: DType }): Tensor {
+    const { dtype } = checkOptions(options, ["dtype"], "Tensor.from");
+    if (dtype !== undefined) checkOneOf(dtype, "dtype", DTYPES);
+    const source = Array.isArray(data) ? Float32Array.from(data, (value: unknown, i) => {
+      if (typeof value !== "number") throw unexpected("a number", `data[${i}]`, value);
+      return value;
+    }) : data;
+    const own = ARRAY_DTYPES.find(([constructor]) => source instanceof constructor)?.[1];
+    if (own === undefined) throw unexpected("a typed array or an array of numbers", "data", data);
+    const sizes = checkShape(shape ?? [source.length], "shape");
+    const count = sizes.reduce((product, size) => product * size, 1);
+    if (count !== source.length) {
+      throw new InvalidArgumentError(`Expected ${count} elements for shape [${sizes.join(", ")}] but received ${source.length}`);
+    }
+    const handle = run(() => native().tensorFrom(unshared(source as NumericArray), sizes, own), Tensor.from);
+    const tensor = new Tensor(INTERNAL, handle);
+    return dtype === undefined || dtype === own ? tensor : op("to.dtype", tensor, dtype);
+  }
+
+  /** Number of elements. @see torch.Tensor.numel */
+  get numel(): number {
+    return this.shape.reduce((product, size) => product * size, 1);
+  }
+
+  /** Whether {@link dispose} was called. */
+  get disposed(): boolean {
+    return this.#handle === undefined;
+  }
+
+  /**
+   * Copy the values to the host, in row-major order.
+   * @returns the dtype's typed array; 16-bit floats arrive as float32, bool as uint8, int64 as BigInt64Array
+   * @throws LatentDiffusionError `ERR_DISPOSED`, `ERR_OUT_OF_MEMORY`
+   */
+  data(): Promise<NumericArray> {
+    return settle(() => native().tensorData(handleOf(this)), this.data);
+  }
+
+  /**
+   * As {@link data}, at once; for small tensors on the CPU.
+   * @throws InvalidArgumentError for a tensor on another device
+   */
+  dataSync(): NumericArray {
+    return run(() => native().tensorDataSync(handleOf(this)), this.dataSync);
+  }
+
+  /**
+   * Copy to another device, convert to another dtype, or both, in either order; itself if nothing changes.
+   * @throws LatentDiffusionError `ERR_DEVICE_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`, `ERR_DISPOSED`
+   */
+  async to(...targets: readonly (Device | DType)[]): Promise<Tensor> {
+    let device: Device | null = null;
+    let dtype: DType | null = null;
+    for (const target of targets) {
+      const known = DTYPES.find((name) => name === target);
+      if (known) dtype = known;
+      else device = checkDevice(target, "device or dtype");
+    }
+    const handle = handleOf(this);
+    if ((device ?? this.device) === this.device && (dtype ?? this.dtype) === this.dtype) return this;
+    return new Tensor(INTERNAL, await settle(() => native().tensorTo(handle, device, dtype), this.to));
+  }
+
+  /** Free the memory now, unless work in the queue still holds it; a second call does nothing. */
+  dispose(): void {
+    if (this.#handle) native().dispose(this.#handle);
+    this.#handle = undefined;
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  [inspect.custom](depth?: number): string {
+    const head = `Tensor([${this.shape.join(", ")}], ${this.dtype}, ${this.device}`;
+    if (this.disposed) return `${head}, disposed)`;
+    const elided = this.shape.map((size) => this.numel > PRINTED_WHOLE && size > 2 * EDGE);
+    const count = this.shape.reduce((product, size, i) => product * (elided[i] ? 2 * EDGE : size), 1);
+    if (this.device !== "cpu" || count > PRINTED_MOST || (depth ?? 0) < 0) return `${head})`;
+    const shown = elided.reduce<Tensor>((tensor, isElided, dim) => (isElided ? edgesOf(tensor, dim) : tensor), this);
+    const text = formatValues(shown.dataSync(), shown.shape, this.dtype, elided);
+    if (shown !== this) shown.dispose();
+    return `${head})${text.includes("\n") ? "\n" : " "}${text}`;
+  }
+
+  /** @internal */
+  static handleOf(tensor: Tensor): TensorHandle {
+    if (!(tensor instanceof Tensor)) throw unexpected("a Tensor", "tensor", tensor);
+    if (!tensor.#handle) throw new LatentDiffusionError("ERR_DISPOSED", "This tensor was disposed");
+    return tensor.#handle;
+  }
+}
+
+/** @internal The native handle of a tensor that is not disposed. */
+export const handleOf = Tensor.handleOf;
+
+/** @internal Wrap a native handle. */
+export function wrapTensor(handle: TensorHandle): Tensor {
+  return new Tensor(INTERNAL, handle);
+}
+
+/** The two ends of a dimension; what is only passed on is left to the garbage collector. */
+function edgesOf(tensor: Tensor, dim: number): Tensor {
+  const size = tensor.shape[dim] ?? 0;
+  return op("cat", [op("slice.Tensor", tensor, dim, 0, EDGE), op("slice.Tensor", tensor, dim, size - EDGE, size)], dim);
+}
+
+/** Node-API does not look into shared memory: what lies there is copied once more. */
+function unshared(data: NumericArray): NumericArray {
+  return data.buffer instanceof SharedArrayBuffer ? data.slice() : data;
+}
+
+/** Check sizes of dimensions. */
+export function checkShape(value: unknown, option: string): readonly number[] {
+  if (!Array.isArray(value)) throw unexpected("an array of sizes", option, value);
+  return value.map((size, i) => checkInteger(size, `${option}[${i}]`, 0));
+}
+
+/** The operators that may be called, with `aten`'s argument order; numbers are Scalars or ints, as the schema says. */
+export interface Operators {
+  "abs": (self: Tensor) => Tensor;
+  "add.Scalar": (self: Tensor, other: number, alpha?: number) => Tensor;
+  "add.Tensor": (self: Tensor, other: Tensor, alpha?: number) => Tensor;
+  "arange.start_step": (start: number, end: number, step: number, dtype?: DType) => Tensor;
+  "cat": (tensors: readonly Tensor[], dim?: number) => Tensor;
+  "clamp": (self: Tensor, min?: number | null, max?: number | null) => Tensor;
+  "clamp.Tensor": (self: Tensor, min?: Tensor | null, max?: Tensor | null) => Tensor;
+  "contiguous": (self: Tensor) => Tensor;
+  "cos": (self: Tensor) => Tensor;
+  "cumprod": (self: Tensor, dim: number) => Tensor;
+  "div.Scalar": (self: Tensor, other: number) => Tensor;
+  "div.Tensor": (self: Tensor, other: Tensor) => Tensor;
+  "exp": (self: Tensor) => Tensor;
+  "flip": (self: Tensor, dims: readonly number[]) => Tensor;
+  "full": (size: readonly number[], value: number, dtype?: DType) => Tensor;
+  "index_select": (self: Tensor, dim: number, index: Tensor) => Tensor;
+  "linspace": (start: number, end: number, steps: number, dtype?: DType) => Tensor;
+  "log": (self: Tensor) => Tensor;
+  "max": (self: Tensor) => Tensor;
+  "mul.Scalar": (self: Tensor, other: number) => Tensor;
+  "mul.Tensor": (self: Tensor, other: Tensor) => Tensor;
+  "neg": (self: Tensor) => Tensor;
+  "ones": (size: readonly number[], dtype?: DType) => Tensor;
+  "permute": (self: Tensor, dims: readonly number[]) => Tensor;
+  "pow.Scalar": (self: number, exponent: Tensor) => Tensor;
+  "pow.Tensor_Scalar": (self: Tensor, exponent: number) => Tensor;
+  "quantile": (self: Tensor, q: Tensor, dim?: number | null, keepdim?: boolean) => Tensor;
+  "quantile.scalar": (self: Tensor, q: number, dim?: number | null, keepdim?: boolean) => Tensor;
+  "reciprocal": (self: Tensor) => Tensor;
+  "repeat_interleave.self_int": (self: Tensor, repeats: number, dim?: number | null) => Tensor;
+  "reshape": (self: Tensor, shape: readonly number[]) => Tensor;
+  "round": (self: Tensor) => Tensor;
+  "rsub.Scalar": (self: Tensor, other: number, alpha?: number) => Tensor;
+  "select.int": (self: Tensor, dim: number, index: number) => Tensor;
+  "sigmoid": (self: Tensor) => Tensor;
+  "slice.Tensor": (self: Tensor, dim: number, start?: number | null, end?: number | null, step?: number) => Tensor;
+  "sqrt": (self: Tensor) => Tensor;
+  "stack": (tensors: readonly Tensor[], dim?: number) => Tensor;
+  "sub.Scalar": (self: Tensor, other: number, alpha?: number) => Tensor;
+  "sub.Tensor": (self: Tensor, other: Tensor, alpha?: number) => Tensor;
+  "to.device": (self: Tensor, device: Device, dtype: DType) => Tensor;
+  "to.dtype": (self: Tensor, dtype: DType) => Tensor;
+  "unsqueeze": (self: Tensor, dim: number) => Tensor;
+  "zeros": (size: readonly number[], dtype?: DType) => Tensor;
+}
+
+type Operand = Tensor | number | boolean | string | null | undefined | readonly number[] | readonly Tensor[];
+
+/**
+ * Run one operator at once on the calling thread; for the small tensors of schedulers.
+ * Scalars follow PyTorch's type promotion: a number never widens a tensor's dtype. A whole number is an int, as in Python; `-0`, which
+ * Python's ints do not have, is a float.
+ * @throws LatentDiffusionError `ERR_TORCH` with LibTorch's message for operands that do not fit, `ERR_DISPOSED`
+ */
+export function op<Name extends keyof Operators>(name: Name, ...operands: Parameters<Operators[Name]>): Tensor {
+  return wrapResult(run(() => native().op(name, lower(operands as readonly Operand[])), op));
+}
+
+/** Run one operator on the executor of the first tensor's device; for tensors of an image's size and more. */
+export async function opAsync<Name extends keyof Operators>(name: Name, ...operands: Parameters<Operators[Name]>): Promise<Tensor> {
+  return wrapResult(await settle(() => native().opAsync(name, lower(operands as readonly Operand[])), opAsync));
+}
+
+function lower(operands: readonly Operand[]): NativeArgument[] {
+  return operands.map((operand) => {
+    if (operand instanceof Tensor) return handleOf(operand);
+    if (Array.isArray(operand)) return operand.map((item: number | Tensor) => (item instanceof Tensor ? handleOf(item) : item)) as number[];
+    return operand as NativeArgument;
+  });
+}
+
+function wrapResult(result: NativeResult): Tensor {
+  if (typeof result !== "object" || Array.isArray(result)) throw new LatentDiffusionError("ERR_INTERNAL", "An operator did not return one tensor");
+  return wrapTensor(result as TensorHandle);
+}
