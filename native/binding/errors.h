@@ -6,7 +6,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "checkpoint/coded_error.h"
+#include "error/coded_error.h"
 
 namespace Napi {
 class Env;
@@ -24,7 +24,7 @@ struct ErrorInfo {
 // C++ frames.
 ErrorInfo Describe(const std::exception_ptr& exception);
 
-// A JavaScript Error with `code`; translated further in lib/native-errors.ts.
+// A JavaScript Error with `code`; translated further in lib/native/calls.ts.
 Napi::Error ToJavaScript(Napi::Env env, const ErrorInfo& error);
 
 }  // namespace latent_diffusion

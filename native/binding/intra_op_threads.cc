@@ -9,7 +9,7 @@
 #include <thread>
 #include <vector>
 
-#include "checkpoint/coded_error.h"
+#include "error/coded_error.h"
 
 namespace latent_diffusion {
 namespace {

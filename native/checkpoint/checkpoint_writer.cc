@@ -6,7 +6,7 @@
 #include <memory>
 #include <system_error>
 
-#include "checkpoint/coded_error.h"
+#include "error/coded_error.h"
 #include "checkpoint/host_tensor.h"
 
 #ifdef _WIN32

@@ -4,7 +4,7 @@
 #include <cerrno>
 #include <system_error>
 
-#include "checkpoint/coded_error.h"
+#include "error/coded_error.h"
 
 #ifdef _WIN32
 #define WIN32_LEAN_AND_MEAN

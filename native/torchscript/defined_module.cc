@@ -9,7 +9,7 @@
 #include <stdexcept>
 #include <utility>
 
-#include "checkpoint/coded_error.h"
+#include "error/coded_error.h"
 #include "torchscript/module_source.h"
 
 namespace latent_diffusion {

@@ -8,7 +8,7 @@
 
 #include <utility>
 
-#include "checkpoint/coded_error.h"
+#include "error/coded_error.h"
 #include "torchscript/passes/passes.h"
 
 namespace latent_diffusion {

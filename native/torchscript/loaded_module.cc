@@ -9,7 +9,7 @@
 #include <optional>
 #include <utility>
 
-#include "checkpoint/coded_error.h"
+#include "error/coded_error.h"
 #include "checkpoint/random_access_file.h"
 #include "torchscript/baked_constants.h"
 #include "torchscript/module_source.h"

@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
-#include "kernels/amx_convolution.h"
-#include "kernels/amx_kernels.h"
+#include "kernels/convolution/amx_convolution.h"
+#include "kernels/convolution/amx_kernels.h"
 #include "torchscript/passes/convolution_node.h"
 #include "torchscript/passes/graph_tools.h"
 #include "torchscript/passes/passes.h"

@@ -3,9 +3,9 @@
 #include <optional>
 #include <unordered_set>
 
-#include "kernels/amx_kernels.h"
-#include "kernels/cpu_kernels.h"
-#include "kernels/direct_convolution.h"
+#include "kernels/convolution/amx_kernels.h"
+#include "kernels/simd/cpu_kernels.h"
+#include "kernels/convolution/direct_convolution.h"
 #include "torchscript/passes/convolution_node.h"
 #include "torchscript/passes/graph_tools.h"
 #include "torchscript/passes/passes.h"

@@ -4,8 +4,8 @@
 #include <optional>
 #include <unordered_map>
 
-#include "kernels/amx_kernels.h"
-#include "kernels/winograd.h"
+#include "kernels/convolution/amx_kernels.h"
+#include "kernels/convolution/winograd.h"
 #include "torchscript/passes/convolution_node.h"
 #include "torchscript/passes/graph_tools.h"
 #include "torchscript/passes/passes.h"

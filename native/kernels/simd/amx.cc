@@ -1,0 +1,21 @@
+#define LATENT_DIFFUSION_VECTOR_BYTES 64
+#define LATENT_DIFFUSION_VECTOR_REGISTERS 32
+#include "kernels/convolution/amx_tiles_kernel.h"
+#include "kernels/attention/attention_amx.h"
+
+namespace latent_diffusion {
+namespace {
+
+constexpr AmxKernels kKernels = {
+    {SplitPixelsOf<float>, SplitPixelsOf<BFloat16>},
+    BeginTiles,
+    EndTiles,
+    {MultiplyTilesOf<true>, MultiplyTilesOf<false>},
+    {StoreSumsOf<float>, StoreSumsOf<BFloat16>},
+    {kAttentionKernels<AmxProducts<float>>, kAttentionKernels<AmxProducts<BFloat16>>},
+};
+
+}  // namespace
+}  // namespace latent_diffusion
+
+const latent_diffusion::AmxKernels* latent_diffusion::CompiledAmxKernels() { return &kKernels; }
