@@ -1,3 +1,4 @@
+import prettier from "eslint-config-prettier";
 import tseslint from "typescript-eslint";
 
 const noDefaultExport = {
@@ -11,10 +12,13 @@ const house = {
   "no-restricted-syntax": ["error", noDefaultExport],
   "no-var": "error",
   "prefer-const": "error",
-  "max-lines": ["error", { max: 300 }],
+  "max-lines": ["error", { max: 300, skipBlankLines: true, skipComments: true }],
   // "About 40": the linter leaves room for those that have earned it.
-  "max-lines-per-function": ["error", { max: 50, skipBlankLines: true, skipComments: true }],
-  "@typescript-eslint/no-unused-vars": ["error", { argsIgnorePattern: "^_", varsIgnorePattern: "^_", destructuredArrayIgnorePattern: "^_" }],
+  "max-lines-per-function": ["error", { max: 60, skipBlankLines: true, skipComments: true }],
+  "@typescript-eslint/no-unused-vars": [
+    "error",
+    { argsIgnorePattern: "^_", varsIgnorePattern: "^_", destructuredArrayIgnorePattern: "^_" },
+  ],
 };
 
 const strict = {
@@ -46,6 +50,7 @@ export default tseslint.config(
     // A test reads as a list of cases: long, flat, and asynchronous by tap's signature.
     files: ["test/**/*.ts", "test/**/*.mts"],
     rules: {
+      "max-lines": ["error", { max: 450, skipBlankLines: true, skipComments: true }],
       "max-lines-per-function": "off",
       "@typescript-eslint/no-floating-promises": "off",
       // `wrong<T>(value)` hands a typed function what JavaScript callers pass.
@@ -60,4 +65,5 @@ export default tseslint.config(
     rules: { ...house, "no-console": "off" },
   },
   { files: ["eslint.config.mjs"], rules: { "no-restricted-syntax": "off" } },
+  prettier,
 );

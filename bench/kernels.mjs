@@ -15,25 +15,52 @@ const WARM = 2;
 /** Side of the picture, channels in, channels out; which kernel serves a convolution is the passes' choice, by CPU and dtype. */
 const SHAPES = {
   convolution: [
-    [64, 224, 224], [64, 448, 224], [32, 448, 448], [32, 896, 448], [16, 672, 672], [16, 1344, 672], [8, 896, 896], [8, 1792, 896], [64, 512, 512], [128, 256, 256], [256, 128, 128],
+    [64, 224, 224],
+    [64, 448, 224],
+    [32, 448, 448],
+    [32, 896, 448],
+    [16, 672, 672],
+    [16, 1344, 672],
+    [8, 896, 896],
+    [8, 1792, 896],
+    [64, 512, 512],
+    [128, 256, 256],
+    [256, 128, 128],
   ],
-  "group-norm": [[64, 224], [32, 448], [16, 672], [64, 512], [128, 256], [256, 128]],
+  "group-norm": [
+    [64, 224],
+    [32, 448],
+    [16, 672],
+    [64, 512],
+    [128, 256],
+    [256, 128],
+  ],
 };
 const generator = Generator.fromSeed(0);
 
 function randomWeights(parameters) {
-  return new Map(parameters.map(([name, shape]) => [name, op("div.Scalar", generator.randn(shape), Math.sqrt(shape.slice(1).reduce((a, b) => a * b, 1)))]));
+  return new Map(
+    parameters.map(([name, shape]) => [
+      name,
+      op("div.Scalar", generator.randn(shape), Math.sqrt(shape.slice(1).reduce((a, b) => a * b, 1))),
+    ]),
+  );
 }
 
 /** The passes choose by the size that they expect, 64 x 64 at the input; a branch never taken makes it the layer's. */
 function convolution(size, inner, outer) {
   const shrink = Math.max(1, 64 / size);
   return {
-    parameters: [["weight", [outer, inner, 3, 3]], ["bias", [outer]]],
+    parameters: [
+      ["weight", [outer, inner, 3, 3]],
+      ["bias", [outer]],
+    ],
     source: [
       "def forward(self, x, scale: float = 1.0):",
-      "    if scale > 0.0:", "        x = x",
-      "    else:", `        x = torch.avg_pool2d(x, [${shrink}, ${shrink}], [${shrink}, ${shrink}])`,
+      "    if scale > 0.0:",
+      "        x = x",
+      "    else:",
+      `        x = torch.avg_pool2d(x, [${shrink}, ${shrink}], [${shrink}, ${shrink}])`,
       "    return torch.conv2d(x, self.weight, self.bias, [1, 1], [1, 1], [1, 1], 1)",
     ],
   };
@@ -41,8 +68,14 @@ function convolution(size, inner, outer) {
 
 function norm(size, channels) {
   return {
-    parameters: [["weight", [channels]], ["bias", [channels]]],
-    source: ["def forward(self, x):", "    return torch.silu(torch.group_norm(x, 32, self.weight, self.bias, 1e-5, True))"],
+    parameters: [
+      ["weight", [channels]],
+      ["bias", [channels]],
+    ],
+    source: [
+      "def forward(self, x):",
+      "    return torch.silu(torch.group_norm(x, 32, self.weight, self.bias, 1e-5, True))",
+    ],
   };
 }
 
@@ -84,12 +117,15 @@ async function compare(layer, x) {
 /** Billions of operations a second for convolutions; of bytes, each read and written once, for what only passes over the picture. */
 function rate([size, inner, outer], milliseconds) {
   const bytes = dtype === "float32" ? 4 : 2;
-  const [work, unit] = outer === undefined ? [2 * size ** 2 * inner * bytes, "GB/s"] : [2 * size ** 2 * inner * outer * 9, "GFLOP/s"];
+  const [work, unit] =
+    outer === undefined ? [2 * size ** 2 * inner * bytes, "GB/s"] : [2 * size ** 2 * inner * outer * 9, "GFLOP/s"];
   return `${(work / milliseconds / 1e6).toFixed(0).padStart(5)} ${unit}`;
 }
 
 configure({ threads: 2 });
-console.log(`${dtype}, LibTorch ${runtimeInfo().libtorch.version} (${runtimeInfo().cpuCapability}), ${runtimeInfo().threads} threads`);
+console.log(
+  `${dtype}, LibTorch ${runtimeInfo().libtorch.version} (${runtimeInfo().cpuCapability}), ${runtimeInfo().threads} threads`,
+);
 for (const [kind, shapes] of Object.entries(SHAPES)) {
   for (const shape of shapes) {
     const [size, inner, outer] = shape;

@@ -12,7 +12,7 @@ const PARTS = ["unet", "vqvae"];
 export async function ensureModel(say, { model, quick }, { python }) {
   if (!existsSync(`${model}/model_index.json`)) {
     say("letting diffusers write a model with random weights");
-    const command = [python, inProject("bench/make_full_size.py"), "--out", model, ...quick ? ["--tiny"] : []];
+    const command = [python, inProject("bench/make_full_size.py"), "--out", model, ...(quick ? ["--tiny"] : [])];
     await runCommand(command, { log: "bench-model", advice: "It needs 1.3 GB under .local/bench." });
   }
   // Read once, so that nobody's time to load pays for a cold disk.
@@ -31,7 +31,11 @@ export async function ensureExports(say, { model }, { python }, taking) {
   for (const kind of kinds.filter((name) => !existsSync(`${model}/exports/${name}`))) {
     say(`writing what is ${kind === "expected" ? "expected of everyone" : `run by ${kind}`}`);
     const command = [python, inProject("bench/export_networks.py"), "--model", model, "--for", kind];
-    await runCommand(command, { log: `bench-${kind}`, env, advice: "It needs up to 1.3 GB under .local/bench for each." });
+    await runCommand(command, {
+      log: `bench-${kind}`,
+      env,
+      advice: "It needs up to 1.3 GB under .local/bench for each.",
+    });
   }
   return { result: kinds.join(", ") };
 }

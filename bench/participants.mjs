@@ -15,11 +15,37 @@ export const WITHOUT_AMX = "default, without AMX";
  * bench/export_networks.py writes for it.
  */
 const RIVALS = [
-  { key: "channels-last", name: "diffusers, channels_last", worker: "diffusers", options: { channels_last: true }, dtypes: ["float32", "bfloat16"] },
+  {
+    key: "channels-last",
+    name: "diffusers, channels_last",
+    worker: "diffusers",
+    options: { channels_last: true },
+    dtypes: ["float32", "bfloat16"],
+  },
   { key: "compile", name: "torch.compile, freezing", worker: "compile", options: {}, dtypes: ["float32", "bfloat16"] },
-  { key: "onednn-graph", name: "TorchScript, oneDNN Graph", worker: "onednn_graph", options: {}, dtypes: ["float32", "bfloat16"] },
-  { key: "onnxruntime", name: "ONNX Runtime", worker: "onnxruntime", options: {}, dtypes: ["float32"], needs: "onnxruntime" },
-  { key: "openvino", name: "OpenVINO", worker: "openvino", options: {}, dtypes: ["float32", "bfloat16"], needs: "openvino" },
+  {
+    key: "onednn-graph",
+    name: "TorchScript, oneDNN Graph",
+    worker: "onednn_graph",
+    options: {},
+    dtypes: ["float32", "bfloat16"],
+  },
+  {
+    key: "onnxruntime",
+    name: "ONNX Runtime",
+    worker: "onnxruntime",
+    options: {},
+    dtypes: ["float32"],
+    needs: "onnxruntime",
+  },
+  {
+    key: "openvino",
+    name: "OpenVINO",
+    worker: "openvino",
+    options: {},
+    dtypes: ["float32", "bfloat16"],
+    needs: "openvino",
+  },
 ];
 
 export const RIVAL_KEYS = RIVALS.map(({ key }) => key);
@@ -49,19 +75,51 @@ export function participants({ python, libTorch }, { model, threads, dtype, riva
     TORCHINDUCTOR_CACHE_DIR: inProject(".local/bench/inductor"),
   };
   const common = { rival: false, always: true };
-  const peer = (worker, needs) => ({ cold = false } = {}) => {
-    const extra = { ...needs && { PYTHONPATH: peersFolder }, ...cold && { TORCHINDUCTOR_CACHE_DIR: emptyFolder(".local/bench/inductor-cold") } };
-    return new Worker([python, inProject(`bench/workers/${worker}_worker.py`)], { ...env, ...extra });
-  };
-  const node = (extra = {}) => () => new Worker([process.execPath, inProject("bench/workers/node-worker.mjs")], { ...env, ...extra });
+  const peer =
+    (worker, needs) =>
+    ({ cold = false } = {}) => {
+      const extra = {
+        ...(needs && { PYTHONPATH: peersFolder }),
+        ...(cold && { TORCHINDUCTOR_CACHE_DIR: emptyFolder(".local/bench/inductor-cold") }),
+      };
+      return new Worker([python, inProject(`bench/workers/${worker}_worker.py`)], { ...env, ...extra });
+    };
+  const node =
+    (extra = {}) =>
+    () =>
+      new Worker([process.execPath, inProject("bench/workers/node-worker.mjs")], { ...env, ...extra });
   const request = { model, threads, dtype };
   return [
-    { ...common, name: DIFFUSERS, rival: dtype === "float32", open: peer("diffusers"), request: { ...request, dtype: "float32" } },
-    ...RIVALS.filter((rival) => rivals.includes(rival.key) && rival.dtypes.includes(dtype)).map(({ worker, options, ...rest }) => (
-      { ...common, ...rest, rival: true, always: false, open: peer(worker, rest.needs), request: { ...request, ...options } })),
+    {
+      ...common,
+      name: DIFFUSERS,
+      rival: dtype === "float32",
+      open: peer("diffusers"),
+      request: { ...request, dtype: "float32" },
+    },
+    ...RIVALS.filter((rival) => rivals.includes(rival.key) && rival.dtypes.includes(dtype)).map(
+      ({ worker, options, ...rest }) => ({
+        ...common,
+        ...rest,
+        rival: true,
+        always: false,
+        open: peer(worker, rest.needs),
+        request: { ...request, ...options },
+      }),
+    ),
     { ...common, name: "optimize: false", open: node(), request: { ...request, optimize: false } },
     // No rival computes float32 by AMX: so this is how we stand on CPUs that do not have it, nearly.
-    ...amx && dtype === "float32" ? [{ ...common, always: false, name: WITHOUT_AMX, open: node({ LATENT_DIFFUSION_WITHOUT_AMX: "1" }), request: { ...request, optimize: true } }] : [],
+    ...(amx && dtype === "float32"
+      ? [
+          {
+            ...common,
+            always: false,
+            name: WITHOUT_AMX,
+            open: node({ LATENT_DIFFUSION_WITHOUT_AMX: "1" }),
+            request: { ...request, optimize: true },
+          },
+        ]
+      : []),
     { ...common, name: OURS, open: node(), request: { ...request, optimize: true } },
   ];
 }
@@ -81,7 +139,7 @@ function emptyFolder(path) {
 export function inGroups(taking, each, available) {
   const anchors = taking.filter(({ name }) => name === DIFFUSERS || name === OURS);
   const others = taking.filter((participant) => !anchors.includes(participant));
-  const size = Math.max(1, Math.floor(0.8 * available / each) - anchors.length);
+  const size = Math.max(1, Math.floor((0.8 * available) / each) - anchors.length);
   const groups = [];
   for (let start = 0; start === 0 || start < others.length; start += size) {
     groups.push([anchors[0], ...others.slice(start, start + size), ...anchors.slice(1)]);

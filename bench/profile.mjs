@@ -18,11 +18,16 @@ export async function profile({ model, threads, dtype }, print) {
   const pipe = await LDMPipeline.fromPretrained(model, { dtype });
   const { in_channels: channels, sample_size: size } = pipe.unet.config;
   const x = await Generator.fromSeed(0).randn([1, channels, size, size]).to(dtype);
-  for (const [what, call] of [["UNet step", () => pipe.unet.forward(x, 500)], ["decode", () => pipe.vqvae.decode(x)]]) {
+  for (const [what, call] of [
+    ["UNet step", () => pipe.unet.forward(x, 500)],
+    ["decode", () => pipe.vqvae.decode(x)],
+  ]) {
     await repeat(call);
     native().profileOperators(true);
     await repeat(call);
-    print(`\n${what}, ${dtype}: milliseconds by kind of operator\n\n${formatOperators(native().profileOperators(false))}`);
+    print(
+      `\n${what}, ${dtype}: milliseconds by kind of operator\n\n${formatOperators(native().profileOperators(false))}`,
+    );
   }
   x.dispose();
   pipe.dispose();
@@ -36,20 +41,25 @@ async function repeat(call) {
 function formatOperators(operators) {
   const total = operators.reduce((sum, { milliseconds }) => sum + milliseconds, 0) / CALLS;
   const kinds = groupByKind(operators);
-  const lines = [...kinds].map(([kind, of]) => {
-    const sum = (key) => of.reduce((all, operator) => all + operator[key], 0) / CALLS;
-    return { kind, calls: sum("calls"), milliseconds: sum("milliseconds") };
-  }).sort((a, b) => b.milliseconds - a.milliseconds);
-  const format = ({ kind, calls, milliseconds }) => (
-    `${milliseconds.toFixed(1).padStart(9)} ${(100 * milliseconds / total).toFixed(1).padStart(6)} % ${String(calls).padStart(6)} calls  ${kind}`);
-  return [format({ kind: "all", calls: lines.reduce((sum, { calls }) => sum + calls, 0), milliseconds: total }), ...lines.map(format)].join("\n");
+  const lines = [...kinds]
+    .map(([kind, of]) => {
+      const sum = (key) => of.reduce((all, operator) => all + operator[key], 0) / CALLS;
+      return { kind, calls: sum("calls"), milliseconds: sum("milliseconds") };
+    })
+    .sort((a, b) => b.milliseconds - a.milliseconds);
+  const format = ({ kind, calls, milliseconds }) =>
+    `${milliseconds.toFixed(1).padStart(9)} ${((100 * milliseconds) / total).toFixed(1).padStart(6)} % ${String(calls).padStart(6)} calls  ${kind}`;
+  return [
+    format({ kind: "all", calls: lines.reduce((sum, { calls }) => sum + calls, 0), milliseconds: total }),
+    ...lines.map(format),
+  ].join("\n");
 }
 
 function groupByKind(operators) {
   const kinds = new Map();
   for (const operator of operators) {
     const [kind] = operator.name.split(" ");
-    kinds.set(kind, [...kinds.get(kind) ?? [], operator]);
+    kinds.set(kind, [...(kinds.get(kind) ?? []), operator]);
   }
   return kinds;
 }

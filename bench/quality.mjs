@@ -18,10 +18,16 @@ function readCodebook(folder) {
     return bytes;
   };
   const headerLength = Number(read(0, 8).readBigUInt64LE());
-  const { dtype, shape, data_offsets: [begin, end] } = JSON.parse(read(8, headerLength))["quantize.embedding.weight"];
+  const {
+    dtype,
+    shape,
+    data_offsets: [begin, end],
+  } = JSON.parse(read(8, headerLength))["quantize.embedding.weight"];
   const bytes = read(8 + headerLength + begin, end - begin);
   closeSync(file);
-  const values = Float64Array.from({ length: shape[0] * shape[1] }, (_, i) => (dtype === "F32" ? bytes.readFloatLE(4 * i) : fromHalf(bytes.readUInt16LE(2 * i))));
+  const values = Float64Array.from({ length: shape[0] * shape[1] }, (_, i) =>
+    dtype === "F32" ? bytes.readFloatLE(4 * i) : fromHalf(bytes.readUInt16LE(2 * i)),
+  );
   return { values, shape };
 }
 
@@ -79,12 +85,19 @@ async function float32(folder, images) {
     const [before, after] = [nearestCodes(a, codebook), nearestCodes(b, codebook)];
     // From the same latents, so with the same codes.
     const [plain, optimized] = [pixels(await decode(exact, theirs)), pixels(await decode(own, theirs))];
-    rows.push({ latents: largest(a, b), magnitude: largest(a, new Float32Array(a.length)), flips: before.filter((code, i) => code !== after[i]).length, image: largest(plain, optimized) });
+    rows.push({
+      latents: largest(a, b),
+      magnitude: largest(a, new Float32Array(a.length)),
+      flips: before.filter((code, i) => code !== after[i]).length,
+      image: largest(plain, optimized),
+    });
   }
   exact.dispose();
   own.dispose();
   const worst = (key) => Math.max(...rows.map((row) => row[key]));
-  console.log(`  float32: latents differ by at most ${worst("latents").toExponential(2)} (values up to ${worst("magnitude").toFixed(2)}); codes that flip, an image: ${rows.map(({ flips }) => flips).join(", ")} of ${codebook.shape[0]} kinds; pictures with the same codes by at most ${worst("image")}/255`);
+  console.log(
+    `  float32: latents differ by at most ${worst("latents").toExponential(2)} (values up to ${worst("magnitude").toFixed(2)}); codes that flip, an image: ${rows.map(({ flips }) => flips).join(", ")} of ${codebook.shape[0]} kinds; pictures with the same codes by at most ${worst("image")}/255`,
+  );
 }
 
 /** Against float32's pictures: ours, and PyTorch's own bfloat16. */
@@ -99,10 +112,14 @@ async function bfloat16(folder, images) {
   }
   const [exact, own, eager] = pictures;
   const against = (made) => mean(made.map((picture, i) => psnr(picture, exact[i])));
-  console.log(`  bfloat16: PSNR against float32 ${against(own).toFixed(2)} dB, of PyTorch's bfloat16 (optimize: false) ${against(eager).toFixed(2)} dB`);
+  console.log(
+    `  bfloat16: PSNR against float32 ${against(own).toFixed(2)} dB, of PyTorch's bfloat16 (optimize: false) ${against(eager).toFixed(2)} dB`,
+  );
 }
 
-const cpu = existsSync("/proc/cpuinfo") ? /model name\s*: (.*)/.exec(readFileSync("/proc/cpuinfo", "utf8"))?.[1] : process.arch;
+const cpu = existsSync("/proc/cpuinfo")
+  ? /model name\s*: (.*)/.exec(readFileSync("/proc/cpuinfo", "utf8"))?.[1]
+  : process.arch;
 console.log(`${cpu}, ${runtimeInfo().cpuCapability}; ${STEPS} steps`);
 console.log(`models/demo, ${IMAGES} images`);
 await float32(inProject("models/demo"), IMAGES);

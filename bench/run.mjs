@@ -69,9 +69,16 @@ function readOptions() {
   checkNames("--suite", suites, Object.keys(SUITES));
   checkNames("--peer", rivals, RIVAL_KEYS);
   checkNames("--dtype", [dtype], ["float32", "bfloat16", "both"]);
-  if (quick && write) throw new SetupError("Expected --write without --quick, whose figures mean nothing", "Leave one of them out.");
+  if (quick && write)
+    throw new SetupError("Expected --write without --quick, whose figures mean nothing", "Leave one of them out.");
   return {
-    quick, write, suites, rivals, rounds, trials, threads,
+    quick,
+    write,
+    suites,
+    rivals,
+    rounds,
+    trials,
+    threads,
     profile: values.profile,
     dtypes: dtype === "both" ? ["float32", "bfloat16"] : [dtype],
     model: inProject(quick ? ".local/bench/tiny" : ".local/bench/full-size"),
@@ -86,7 +93,11 @@ function readOptions() {
 
 function checkNames(option, given, known) {
   const wrong = given.find((name) => !known.includes(name));
-  if (wrong !== undefined) throw new SetupError(`Expected one of ${known.join(", ")} for ${option} but received "${wrong}"`, "See the head of bench/run.mjs.");
+  if (wrong !== undefined)
+    throw new SetupError(
+      `Expected one of ${known.join(", ")} for ${option} but received "${wrong}"`,
+      "See the head of bench/run.mjs.",
+    );
 }
 
 async function measure(options, reference, report) {
@@ -95,7 +106,10 @@ async function measure(options, reference, report) {
   const versions = await report.part("versions", (say) => describeVersions(say, taking));
   const rows = [];
   for (const name of options.suites) {
-    const found = await report.part(name, async (say) => ({ result: "measured", value: await SUITES[name]({ taking, reference, options }, say) }));
+    const found = await report.part(name, async (say) => ({
+      result: "measured",
+      value: await SUITES[name]({ taking, reference, options }, say),
+    }));
     rows.push(...found);
     const result = { ...describeRun(options), versions, rows };
     // Suite by suite, so that an interrupted run has not been for nothing.
@@ -124,7 +138,12 @@ async function describeVersions(say, taking) {
 
 function describeRun({ quick, dtype, threads }) {
   const { version } = JSON.parse(readFileSync(inProject("package.json"), "utf8"));
-  const machine = { cpu: cpus()[0].model.trim(), features: cpuFeatures(), cores: cpus().length, platform: `${process.platform} ${process.arch}` };
+  const machine = {
+    cpu: cpus()[0].model.trim(),
+    features: cpuFeatures(),
+    cores: cpus().length,
+    platform: `${process.platform} ${process.arch}`,
+  };
   return { package: version, quick, dtype, threads, machine };
 }
 
@@ -137,5 +156,10 @@ function cpuFeatures() {
     // Linux has it, others do not.
   }
   const known = { avx2: "AVX2", avx512f: "AVX-512", avx512_bf16: "AVX-512 BF16", amx_bf16: "AMX" };
-  return Object.entries(known).filter(([flag]) => flags.includes(flag)).map(([, name]) => name).join(", ") || process.arch;
+  return (
+    Object.entries(known)
+      .filter(([flag]) => flags.includes(flag))
+      .map(([, name]) => name)
+      .join(", ") || process.arch
+  );
 }

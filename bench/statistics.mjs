@@ -40,9 +40,18 @@ export function rowsOf(measurement, unit, taking, rounds) {
       const both = own.filter((round) => other in round);
       return both.length === 0 ? undefined : median(both.map((round) => round[name] / round[other]));
     };
-    return [{
-      measurement, name, rival, unit, value: median(own.map((round) => round[name])), samples: own.length,
-      ratio: against(DIFFUSERS), toOurs: against(OURS), date: new Date().toISOString().slice(0, 10),
-    }];
+    return [
+      {
+        measurement,
+        name,
+        rival,
+        unit,
+        value: median(own.map((round) => round[name])),
+        samples: own.length,
+        ratio: against(DIFFUSERS),
+        toOurs: against(OURS),
+        date: new Date().toISOString().slice(0, 10),
+      },
+    ];
   });
 }

@@ -2,8 +2,14 @@ import { DIFFUSERS, OURS } from "./participants.mjs";
 
 const SPEED = ["UNet step", "decode", "50 steps + decode"];
 const COST = [
-  "process start to first tensor", "load", "first step", "load and a picture of 4 steps", "warm-up, batch of 2", "warm-up, half the size",
-  "warm-up, decode of half the size", "peak memory",
+  "process start to first tensor",
+  "load",
+  "first step",
+  "load and a picture of 4 steps",
+  "warm-up, batch of 2",
+  "warm-up, half the size",
+  "warm-up, decode of half the size",
+  "peak memory",
 ];
 
 /**
@@ -38,19 +44,26 @@ export function bestRival(rows) {
 function matrix(rows, measurements) {
   const columns = measurements.filter((name) => rows.some(({ measurement }) => measurement === name));
   const names = [...new Set(rows.filter(({ measurement }) => columns.includes(measurement)).map(({ name }) => name))];
-  const body = names.map((name) => [name, ...columns.map((column) => {
-    const row = rows.find((candidate) => candidate.measurement === column && candidate.name === name);
-    if (!row) return "";
-    return row.ratio === undefined || column.startsWith("warm-up") ? show(row) : `${row.ratio.toFixed(2)}: ${show(row)}`;
-  })]);
+  const body = names.map((name) => [
+    name,
+    ...columns.map((column) => {
+      const row = rows.find((candidate) => candidate.measurement === column && candidate.name === name);
+      if (!row) return "";
+      return row.ratio === undefined || column.startsWith("warm-up")
+        ? show(row)
+        : `${row.ratio.toFixed(2)}: ${show(row)}`;
+    }),
+  ]);
   return table(["who", ...columns], body);
 }
 
 /** What is measured of this package alone. */
 function list(rows) {
   const shown = [...SPEED, ...COST];
-  return rows.filter(({ measurement, name }) => name === OURS && !shown.includes(measurement))
-    .map((row) => `- ${row.measurement}: ${show(row)}`).join("\n");
+  return rows
+    .filter(({ measurement, name }) => name === OURS && !shown.includes(measurement))
+    .map((row) => `- ${row.measurement}: ${show(row)}`)
+    .join("\n");
 }
 
 function table(header, body) {
@@ -61,13 +74,20 @@ function table(header, body) {
 }
 
 function describe({ machine, versions, dtype, threads }, rows) {
-  const samples = (measurement) => rows.find((row) => row.measurement === measurement && row.name === DIFFUSERS)?.samples;
+  const samples = (measurement) =>
+    rows.find((row) => row.measurement === measurement && row.name === DIFFUSERS)?.samples;
   const counts = Object.entries({ steps: "UNet step", decodes: "decode", loads: "load" })
-    .map(([what, measurement]) => [samples(measurement), what]).filter(([count]) => count).map(([count, what]) => `${count} ${what}`);
-  const runtimes = ["diffusers", "torch", "onnxruntime", "openvino", "python"].filter((name) => versions[name]).map((name) => `${name} ${versions[name]}`);
+    .map(([what, measurement]) => [samples(measurement), what])
+    .filter(([count]) => count)
+    .map(([count, what]) => `${count} ${what}`);
+  const runtimes = ["diffusers", "torch", "onnxruntime", "openvino", "python"]
+    .filter((name) => versions[name])
+    .map((name) => `${name} ${versions[name]}`);
   const dates = [...new Set(rows.map(({ date }) => date))].sort().join(" and ");
-  return `${machine.cpu} (${machine.features}), ${machine.cores} cores, ${machine.platform}; ${dtype}, ${threads} threads; `
-    + `${counts.length > 0 ? `medians of ${counts.join(", ")}; ` : ""}LibTorch ${versions.libtorch}, Node ${versions.node.slice(1)}, ${runtimes.join(", ")}; ${dates}.`;
+  return (
+    `${machine.cpu} (${machine.features}), ${machine.cores} cores, ${machine.platform}; ${dtype}, ${threads} threads; ` +
+    `${counts.length > 0 ? `medians of ${counts.join(", ")}; ` : ""}LibTorch ${versions.libtorch}, Node ${versions.node.slice(1)}, ${runtimes.join(", ")}; ${dates}.`
+  );
 }
 
 /** `"1.62x"` */

@@ -10,18 +10,43 @@ export { type UNet2DForwardOptions, UNet2DModel, type UNet2DOutput } from "./mod
 export { type VQConfig, type VQConfigKeys } from "./models/vq/config.js";
 export { type DecoderOutput, type VQDecodeOptions, type VQEncoderOutput, VQModel } from "./models/vq/model.js";
 export { type Device, type DType, type NumericArray, type WaitPolicy } from "./native/contract.js";
-export { type GenerateOptions, type Progress, type StreamEvent, type StreamOptions } from "./pipelines/shared/generate-options.js";
-export { type ImageArray, ImagePipelineOutput, type ImagesOf, type OutputType } from "./pipelines/shared/image-pipeline-output.js";
-export { type DiffusersComponents, LDMPipeline, type PipelineComponents, type PipelineLoadOptions } from "./pipelines/ldm.js";
+export {
+  type GenerateOptions,
+  type Progress,
+  type StreamEvent,
+  type StreamOptions,
+} from "./pipelines/shared/generate-options.js";
+export {
+  type ImageArray,
+  ImagePipelineOutput,
+  type ImagesOf,
+  type OutputType,
+} from "./pipelines/shared/image-pipeline-output.js";
+export {
+  type DiffusersComponents,
+  LDMPipeline,
+  type PipelineComponents,
+  type PipelineLoadOptions,
+} from "./pipelines/ldm.js";
 export { type TorchScriptComponents, type TorchScriptOptions } from "./pipelines/shared/load-torchscript.js";
 export { type DenoisingNetwork, type LatentDecoder, type LDMComponents } from "./pipelines/shared/pipeline-parts.js";
 export { type EventStream } from "./pipelines/shared/stream.js";
-export { type TorchScriptConfig, type TorchScriptDecoder, type TorchScriptUNet } from "./pipelines/shared/torchscript-parts.js";
+export {
+  type TorchScriptConfig,
+  type TorchScriptDecoder,
+  type TorchScriptUNet,
+} from "./pipelines/shared/torchscript-parts.js";
 export { type PipelineConfig } from "./checkpoint/model-index.js";
 export { type SaveWeightsOptions } from "./checkpoint/weights.js";
 export { configure, runtimeInfo, type RuntimeInfo, type RuntimeOptions } from "./native/open.js";
 export {
-  type BetaSchedule, type DDIMConfig, type DDIMConfigKeys, DDIMScheduler, type DDIMSchedulerOutput, type DDIMStepOptions, type PredictionType,
+  type BetaSchedule,
+  type DDIMConfig,
+  type DDIMConfigKeys,
+  DDIMScheduler,
+  type DDIMSchedulerOutput,
+  type DDIMStepOptions,
+  type PredictionType,
   type TimestepSpacing,
 } from "./schedulers/ddim.js";
 export { type Scheduler, type SchedulerOutput, type StepOptions } from "./schedulers/base.js";

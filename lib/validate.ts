@@ -3,7 +3,8 @@ import { InvalidArgumentError } from "./errors.js";
 /** Name a received value with its type, short enough for an error message. */
 export function describe(value: unknown): string {
   if (value === null || value === undefined) return String(value);
-  if (typeof value === "string") return `${JSON.stringify(value.length > 60 ? `${value.slice(0, 57)}...` : value)} of type string`;
+  if (typeof value === "string")
+    return `${JSON.stringify(value.length > 60 ? `${value.slice(0, 57)}...` : value)} of type string`;
   if (typeof value === "function") return `function ${value.name || "(anonymous)"}`;
   if (Array.isArray(value)) return `an array of length ${value.length}`;
   if (typeof value === "object") return `an instance of ${value.constructor?.name ?? "Object"}`;
@@ -20,13 +21,18 @@ export function unexpected(expected: string, option: string, value: unknown): In
  * @returns the object itself, `{}` for undefined
  * @throws InvalidArgumentError `ERR_INVALID_ARGUMENT` naming the unknown option and the nearest known one
  */
-export function checkOptions<T extends object>(options: T | undefined, known: readonly string[], where: string): Partial<T> {
+export function checkOptions<T extends object>(
+  options: T | undefined,
+  known: readonly string[],
+  where: string,
+): Partial<T> {
   if (options === undefined) return {};
   if (options === null || typeof options !== "object" || Array.isArray(options)) {
     throw unexpected("an options object", where, options);
   }
   for (const name of Object.keys(options)) {
-    if (!known.includes(name)) throw new InvalidArgumentError(`Unknown option ${JSON.stringify(name)} for ${where}${suggest(name, known)}`);
+    if (!known.includes(name))
+      throw new InvalidArgumentError(`Unknown option ${JSON.stringify(name)} for ${where}${suggest(name, known)}`);
   }
   return options;
 }
@@ -57,7 +63,12 @@ function editDistance(a: string, b: string): number {
 }
 
 /** Check a whole number within `[min, max]`. */
-export function checkInteger(value: unknown, option: string, min: number, max: number = Number.MAX_SAFE_INTEGER): number {
+export function checkInteger(
+  value: unknown,
+  option: string,
+  min: number,
+  max: number = Number.MAX_SAFE_INTEGER,
+): number {
   if (typeof value !== "number" || !Number.isSafeInteger(value) || value < min || value > max) {
     const range = max === Number.MAX_SAFE_INTEGER ? `of at least ${min}` : `from ${min} to ${max}`;
     throw unexpected(`an integer ${range}`, option, value);
@@ -89,7 +100,8 @@ export function checkString(value: unknown, option: string): string {
 /** Check one of a closed set of strings. */
 export function checkOneOf<T extends string>(value: unknown, option: string, known: readonly T[]): T {
   const found = known.find((candidate) => candidate === value);
-  if (found === undefined) throw unexpected(`one of ${known.map((name) => JSON.stringify(name)).join(", ")}`, option, value);
+  if (found === undefined)
+    throw unexpected(`one of ${known.map((name) => JSON.stringify(name)).join(", ")}`, option, value);
   return found;
 }
 

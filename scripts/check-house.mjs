@@ -16,14 +16,29 @@ const LIB_ROWS = [
   ["cli/"],
 ];
 /** Rooms of one row that know nothing of each other. */
-const LIB_STRANGERS = [["models/", "schedulers/"], ["image/", "models/"], ["image/", "schedulers/"]];
+const LIB_STRANGERS = [
+  ["models/", "schedulers/"],
+  ["image/", "models/"],
+  ["image/", "schedulers/"],
+];
 
-const NATIVE_ROWS = [["kernels/", "memory/"], ["torchscript/", "checkpoint/"], ["binding/"], ["addon"], ["loader/"]];
+const NATIVE_ROWS = [
+  ["error/"],
+  ["kernels/", "memory/"],
+  ["torchscript/", "checkpoint/"],
+  ["binding/"],
+  ["addon"],
+  ["loader/"],
+];
 /** Headers that belong to one room alone, with why. */
 const NATIVE_HEADERS = [
   { pattern: /^napi\.h|^node_api\.h/, rooms: ["binding/", "addon", "loader/"], why: "only binding/ knows JavaScript" },
   { pattern: /^torch\/script\.h|^torch\/csrc\//, rooms: ["torchscript/"], why: "only torchscript/ knows torch::jit" },
-  { pattern: /^(torch|ATen|c10)\//, rooms: ["kernels/", "memory/", "torchscript/", "checkpoint/", "binding/"], why: "the loader runs before LibTorch is open" },
+  {
+    pattern: /^(torch|ATen|c10)\//,
+    rooms: ["error/", "kernels/", "memory/", "torchscript/", "checkpoint/", "binding/"],
+    why: "the loader runs before LibTorch is open",
+  },
 ];
 
 /**
@@ -31,11 +46,13 @@ const NATIVE_HEADERS = [
  * @returns {string[]} one line each: file, what is wrong
  */
 export function checkHouse() {
-  return ["lib", "native"].flatMap((folder) => readdirSync(inProject(folder), { recursive: true, encoding: "utf8" })
-    .map((name) => name.replaceAll("\\", "/"))
-    .filter((name) => /\.(ts|cc|h)$/.test(name))
-    .sort()
-    .flatMap((name) => checkFile(`${folder}/${name}`, readFileSync(join(inProject(folder), name), "utf8"))));
+  return ["lib", "native"].flatMap((folder) =>
+    readdirSync(inProject(folder), { recursive: true, encoding: "utf8" })
+      .map((name) => name.replaceAll("\\", "/"))
+      .filter((name) => /\.(ts|cc|h)$/.test(name))
+      .sort()
+      .flatMap((name) => checkFile(`${folder}/${name}`, readFileSync(join(inProject(folder), name), "utf8"))),
+  );
 }
 
 /**
@@ -50,16 +67,22 @@ export function checkFile(path, text) {
 }
 
 function checkTypeScript(name, text) {
-  const breaches = /^[a-z0-9]+(-[a-z0-9]+)*(\/[a-z0-9]+(-[a-z0-9]+)*)*\.ts$/.test(name) ? [] : ["its name is not kebab-case"];
+  const breaches = /^[a-z0-9]+(-[a-z0-9]+)*(\/[a-z0-9]+(-[a-z0-9]+)*)*\.ts$/.test(name)
+    ? []
+    : ["its name is not kebab-case"];
   const own = roomOf(name, LIB_ROWS);
-  if (own === undefined) breaches.push("no room of the house has this name: put it in one, or give it a place in scripts/check-house.mjs");
+  if (own === undefined)
+    breaches.push("no room of the house has this name: put it in one, or give it a place in scripts/check-house.mjs");
   const imports = [...text.matchAll(/\bfrom\s+"(\.[^"]+)"|\bimport\s*\(?\s*"(\.[^"]+)"/g)];
   for (const [, from, dynamic] of own === undefined ? [] : imports) {
     const target = posix.join(posix.dirname(name), from ?? dynamic);
     const other = roomOf(target, LIB_ROWS);
     if (other === undefined) breaches.push(`it imports ${target}, which is in no room`);
-    else if (other.row > own.row) breaches.push(`it imports ${target}, from a higher row (${other.room} above ${own.room})`);
-    else if (LIB_STRANGERS.some((pair) => own.room !== other.room && pair.includes(own.room) && pair.includes(other.room))) {
+    else if (other.row > own.row)
+      breaches.push(`it imports ${target}, from a higher row (${other.room} above ${own.room})`);
+    else if (
+      LIB_STRANGERS.some((pair) => own.room !== other.room && pair.includes(own.room) && pair.includes(other.room))
+    ) {
       breaches.push(`it imports ${target}, but ${own.room} and ${other.room} never import each other`);
     }
   }
@@ -72,8 +95,10 @@ function checkNative(name, text) {
   const breaches = [];
   for (const [, header] of text.matchAll(/^\s*#\s*include\s+["<]([^">]+)[">]/gm)) {
     const other = roomOf(header, NATIVE_ROWS);
-    if (other && other.row > own.row) breaches.push(`it includes ${header}, from a higher row (${other.room} above ${own.room})`);
-    if (own.room === "loader/" && other && other.room !== "loader/") breaches.push(`it includes ${header}, but the loader stands alone`);
+    if (other && other.row > own.row)
+      breaches.push(`it includes ${header}, from a higher row (${other.room} above ${own.room})`);
+    if (own.room === "loader/" && other && other.room !== "loader/")
+      breaches.push(`it includes ${header}, but the loader stands alone`);
     const rule = NATIVE_HEADERS.find(({ pattern }) => pattern.test(header));
     if (rule && !rule.rooms.includes(own.room)) breaches.push(`it includes ${header}, but ${rule.why}`);
   }

@@ -48,7 +48,10 @@ function readOptions() {
   const whole = (name) => {
     const value = Number(values[name]);
     if (Number.isSafeInteger(value) && value >= (name === "seed" ? 0 : 1)) return value;
-    throw new SetupError(`Expected a whole number for --${name} but received "${values[name]}"`, "For example: npm run demo -- --seed 7 --steps 25 --images 4");
+    throw new SetupError(
+      `Expected a whole number for --${name} but received "${values[name]}"`,
+      "For example: npm run demo -- --seed 7 --steps 25 --images 4",
+    );
   };
   return { ...values, seed: whole("seed"), steps: whole("steps"), images: whole("images") };
 }

@@ -1,4 +1,4 @@
-// `npm run lint`: ESLint, the directions of imports, clang-format, clang-tidy. `npm run lint -- --fix` mends what can be mended;
+// `npm run lint`: ESLint, Prettier, the directions of imports, clang-format, clang-tidy. `npm run lint -- --fix` mends what can be mended;
 // `npm run lint -- --no-tidy` leaves out clang-tidy, which takes a minute or two.
 import { readdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
@@ -19,12 +19,15 @@ await runMain(async () => {
   // clang-tidy reads build/compile_commands.json.
   await setup({ report });
   const tools = await report.part("lint tools", ensureLintTools);
-  const sources = readdirSync(inProject("native"), { recursive: true, encoding: "utf8" }).filter((name) => /\.(cc|h)$/.test(name)).sort();
+  const sources = readdirSync(inProject("native"), { recursive: true, encoding: "utf8" })
+    .filter((name) => /\.(cc|h)$/.test(name))
+    .sort();
   const complaints = [
-    ...await check(report, "ESLint", runEslint),
-    ...await check(report, "house", async () => checkHouse()),
-    ...await check(report, "clang-format", () => runFormat(tools.format, sources)),
-    ...withTidy ? await check(report, "clang-tidy", () => runTidy(tools.tidy, sources)) : [],
+    ...(await check(report, "ESLint", runEslint)),
+    ...(await check(report, "Prettier", runPrettier)),
+    ...(await check(report, "house", async () => checkHouse())),
+    ...(await check(report, "clang-format", () => runFormat(tools.format, sources))),
+    ...(withTidy ? await check(report, "clang-tidy", () => runTidy(tools.tidy, sources)) : []),
   ];
   for (const complaint of complaints) report.write(complaint);
   return complaints.length === 0 ? 0 : 1;
@@ -42,13 +45,19 @@ function check(report, name, work) {
 
 async function runEslint() {
   const bin = join(dirname(createRequire(import.meta.url).resolve("eslint/package.json")), "bin/eslint.js");
-  const { code, output } = await capture([process.execPath, bin, ".", "--max-warnings=0", ...fix ? ["--fix"] : []]);
+  const { code, output } = await capture([process.execPath, bin, ".", "--max-warnings=0", ...(fix ? ["--fix"] : [])]);
   return code === 0 ? [] : [output];
+}
+
+async function runPrettier() {
+  const bin = join(dirname(createRequire(import.meta.url).resolve("prettier/package.json")), "bin/prettier.cjs");
+  const { code, output } = await capture([process.execPath, bin, fix ? "--write" : "--check", "--log-level=warn", "."]);
+  return code === 0 ? [] : [output, "`npm run lint -- --fix` formats the TypeScript and JavaScript files."];
 }
 
 async function runFormat(program, sources) {
   const files = sources.map((name) => join("native", name));
-  const { code, output } = await capture([program, ...fix ? ["-i"] : ["--dry-run", "--Werror"], ...files]);
+  const { code, output } = await capture([program, ...(fix ? ["-i"] : ["--dry-run", "--Werror"]), ...files]);
   return code === 0 ? [] : [output, "`npm run lint -- --fix` formats the C++ files."];
 }
 
@@ -59,9 +68,19 @@ async function runTidy(program, sources) {
   const work = async () => {
     for (let name = waiting.shift(); name !== undefined; name = waiting.shift()) {
       // Clang's package comes without the header of OpenMP, which only at::parallel_for's own file includes.
-      const command = [program, "-p", inProject("build"), "--extra-arg=-fno-openmp", "--quiet", inProject(`native/${name}`)];
+      const command = [
+        program,
+        "-p",
+        inProject("build"),
+        "--extra-arg=-fno-openmp",
+        "--quiet",
+        inProject(`native/${name}`),
+      ];
       const { code, stdout } = await capture(command);
-      if (code !== 0) complaints.push(stdout.replaceAll(`${projectRoot}/`, "") || `clang-tidy ended with ${code} on ${relative(projectRoot, name)}`);
+      if (code !== 0)
+        complaints.push(
+          stdout.replaceAll(`${projectRoot}/`, "") || `clang-tidy ended with ${code} on ${relative(projectRoot, name)}`,
+        );
     }
   };
   await Promise.all(Array.from({ length: availableParallelism() }, work));

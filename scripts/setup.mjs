@@ -22,7 +22,11 @@ const OLDEST_NODE = [20, 17];
  */
 export async function setup({ report = new Report(), rebuild } = {}) {
   checkNode();
-  return withLock(setupLock, () => ensureAll(report, rebuild), () => report.write("  another setup is at work in this checkout; waiting for it ..."));
+  return withLock(
+    setupLock,
+    () => ensureAll(report, rebuild),
+    () => report.write("  another setup is at work in this checkout; waiting for it ..."),
+  );
 }
 
 async function ensureAll(report, rebuild) {
@@ -47,9 +51,11 @@ function checkNode() {
  */
 export async function runMain(main) {
   try {
-    process.exitCode = await main() ?? 0;
+    process.exitCode = (await main()) ?? 0;
   } catch (error) {
-    process.stderr.write(error instanceof SetupError ? `\n✗ ${error.message}\n\n  ${error.advice}\n` : `${error.stack}\n`);
+    process.stderr.write(
+      error instanceof SetupError ? `\n✗ ${error.message}\n\n  ${error.advice}\n` : `${error.stack}\n`,
+    );
     process.exitCode = 1;
   }
 }
@@ -57,9 +63,12 @@ export async function runMain(main) {
 if (import.meta.filename === realpathSync(process.argv[1])) {
   await runMain(async () => {
     const at = process.argv.indexOf("--rebuild");
-    const rebuild = at < 0 ? undefined : process.argv[at + 1] ?? "all";
+    const rebuild = at < 0 ? undefined : (process.argv[at + 1] ?? "all");
     if (rebuild !== undefined && !["all", "native", "typescript"].includes(rebuild)) {
-      throw new SetupError(`Expected "all", "native" or "typescript" for --rebuild but received "${rebuild}"`, "See package.json's scripts.");
+      throw new SetupError(
+        `Expected "all", "native" or "typescript" for --rebuild but received "${rebuild}"`,
+        "See package.json's scripts.",
+      );
     }
     await setup({ report: new Report({ verbose: true }), rebuild });
   });

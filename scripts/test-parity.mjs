@@ -36,7 +36,9 @@ await runMain(async () => {
 
 function split(args) {
   const files = args.filter((arg) => arg.endsWith(".test.ts"));
-  const all = readdirSync(inProject("test/parity")).filter((name) => name.endsWith(".test.ts")).map((name) => `test/parity/${name}`);
+  const all = readdirSync(inProject("test/parity"))
+    .filter((name) => name.endsWith(".test.ts"))
+    .map((name) => `test/parity/${name}`);
   return { options: args.filter((arg) => !arg.endsWith(".test.ts")), files: files.length > 0 ? files : all };
 }
 
@@ -48,7 +50,11 @@ async function compute(group, python, env, report) {
     const out = inProject(`.local/parity/${group}`);
     rmSync(out, { recursive: true, force: true });
     say("computing the reference with Python diffusers");
-    await runCommand([python, script, "--out", out], { log: `parity-${group}`, env, advice: "The reference script failed: see its message above." });
+    await runCommand([python, script, "--out", out], {
+      log: `parity-${group}`,
+      env,
+      advice: "The reference script failed: see its message above.",
+    });
     return { result: `${readdirSync(out).length} cases computed by Python diffusers` };
   });
 }

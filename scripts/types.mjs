@@ -8,10 +8,16 @@ await runMain(async () => {
   const report = new Report();
   await setup({ report });
   const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc");
-  for (const [name, config] of [["library", "tsconfig.json"], ["tests", "tsconfig.test.json"]]) {
+  for (const [name, config] of [
+    ["library", "tsconfig.json"],
+    ["tests", "tsconfig.test.json"],
+  ]) {
     await report.part(name, async (say) => {
       say("checking types");
-      await runCommand([process.execPath, tsc, "-p", config, "--noEmit"], { log: `types-${name}`, advice: "See the messages above." });
+      await runCommand([process.execPath, tsc, "-p", config, "--noEmit"], {
+        log: `types-${name}`,
+        advice: "See the messages above.",
+      });
       return { result: "types agree" };
     });
   }

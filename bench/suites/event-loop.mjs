@@ -26,7 +26,9 @@ export async function runEventLoop(taking, { rounds, longSteps }, note) {
     return [
       ...rowsOf("a step beside a busy event loop, to an idle one", "x", ours, slower),
       ...rowsOf("event-loop delay while generating, 99th percentile", "ms", ours, [{ [OURS]: delay }]),
-      ...rowsOf(`time outside the networks, ${longSteps} steps`, "%", ours, [{ [OURS]: 100 * (1 - networks / seconds) }]),
+      ...rowsOf(`time outside the networks, ${longSteps} steps`, "%", ours, [
+        { [OURS]: 100 * (1 - networks / seconds) },
+      ]),
     ];
   } finally {
     await worker.close();

@@ -21,10 +21,15 @@ export async function runStart({ python, libTorch }, { starts }, note) {
   for (let i = 0; i < starts; i++) {
     note(`start ${i + 1} of ${starts}`);
     const round = {};
-    for (const [name, command] of Object.entries(commands)) round[name] = 1000 * await timeToOutput(command, env);
+    for (const [name, command] of Object.entries(commands)) round[name] = 1000 * (await timeToOutput(command, env));
     rounds.push(round);
   }
-  return rowsOf("process start to first tensor", "ms", Object.keys(commands).map((name) => ({ name, rival: name === DIFFUSERS })), rounds);
+  return rowsOf(
+    "process start to first tensor",
+    "ms",
+    Object.keys(commands).map((name) => ({ name, rival: name === DIFFUSERS })),
+    rounds,
+  );
 }
 
 /** @returns {Promise<number>} seconds from spawning to the first line */
@@ -37,6 +42,8 @@ function timeToOutput([program, ...args], env) {
     child.stdout.once("data", () => (seconds = (performance.now() - begun) / 1000));
     child.stderr.on("data", (text) => (errors += text));
     child.on("error", reject);
-    child.on("close", () => (seconds === undefined ? reject(new Error(`${program} printed nothing:\n${errors}`)) : resolve(seconds)));
+    child.on("close", () =>
+      seconds === undefined ? reject(new Error(`${program} printed nothing:\n${errors}`)) : resolve(seconds),
+    );
   });
 }

@@ -25,21 +25,25 @@ export async function runSteps(groups, { rounds, decodes }, note) {
         note(`checking ${name}`);
         await worker.ask("check");
       }
-      times.step.push(...await repeat(workers, "step", rounds, note));
-      times.decode.push(...await repeat(workers, "decode", decodes, note));
+      times.step.push(...(await repeat(workers, "step", rounds, note)));
+      times.decode.push(...(await repeat(workers, "decode", decodes, note)));
     } finally {
       await Promise.all(Object.values(workers).map((worker) => worker.close()));
     }
   }
   const taking = [...new Set(groups.flat())];
-  const [steps, decoded] = [rowsOf("UNet step", "ms", taking, times.step), rowsOf("decode", "ms", taking, times.decode)];
+  const [steps, decoded] = [
+    rowsOf("UNet step", "ms", taking, times.step),
+    rowsOf("decode", "ms", taking, times.decode),
+  ];
   return [...steps, ...decoded, ...weighted(steps, decoded), ...rowsOf("first step", "ms", taking, times.first)];
 }
 
 async function repeat(workers, what, count, note) {
   for (let i = 0; i < WARM_ROUNDS; i++) await round(workers, what, note);
   const times = [];
-  for (let i = 0; i < count; i++) times.push(await round(workers, what, (doing) => note(`${doing}, ${i + 1} of ${count}`)));
+  for (let i = 0; i < count; i++)
+    times.push(await round(workers, what, (doing) => note(`${doing}, ${i + 1} of ${count}`)));
   return times;
 }
 
@@ -58,7 +62,8 @@ function weighted(steps, decoded) {
   const whole = steps.map((step, i) => ({ step, decode: decoded[i], value: 50 * step.value + decoded[i].value }));
   return whole.map(({ step, decode, value }) => {
     // What the other would take, from what was measured beside it.
-    const against = (key) => (step[key] === undefined ? undefined : value / (50 * step.value / step[key] + decode.value / decode[key]));
+    const against = (key) =>
+      step[key] === undefined ? undefined : value / ((50 * step.value) / step[key] + decode.value / decode[key]);
     return { ...step, measurement: "50 steps + decode", value, ratio: against("ratio"), toOurs: against("toOurs") };
   });
 }

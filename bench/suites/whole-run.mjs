@@ -27,5 +27,7 @@ export async function runWhole(taking, { trials, rivalTrials, wholeSteps }, note
     }
     for (const [what, values] of Object.entries(round)) measured[what].push(values);
   }
-  return Object.entries(measured).flatMap(([what, rounds]) => rowsOf(what, what === "peak memory" ? "MiB" : "ms", taking, rounds));
+  return Object.entries(measured).flatMap(([what, rounds]) =>
+    rowsOf(what, what === "peak memory" ? "MiB" : "ms", taking, rounds),
+  );
 }

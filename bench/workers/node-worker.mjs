@@ -27,7 +27,7 @@ async function timed(work) {
 
 function noise(seed, batch = 1, halves = 2) {
   const { in_channels: channels, sample_size: size } = state.pipe.unet.config;
-  const side = Math.floor(size * halves / 2);
+  const side = Math.floor((size * halves) / 2);
   return state.Generator.fromSeed(seed).randn([batch, channels, side, side]).to(state.pipe.unet.dtype);
 }
 
@@ -61,9 +61,27 @@ function readExpected(file) {
   const bytes = readFileSync(file);
   const length = Number(bytes.readBigUInt64LE(0));
   const header = JSON.parse(bytes.subarray(8, 8 + length));
-  return new Map(Object.entries(header).filter(([, { dtype }]) => dtype === "F32").map(([name, { shape, data_offsets: [from, to] }]) => [
-    name, { shape, values: new Float32Array(bytes.buffer.slice(bytes.byteOffset + 8 + length + from, bytes.byteOffset + 8 + length + to)) },
-  ]));
+  return new Map(
+    Object.entries(header)
+      .filter(([, { dtype }]) => dtype === "F32")
+      .map(
+        ([
+          name,
+          {
+            shape,
+            data_offsets: [from, to],
+          },
+        ]) => [
+          name,
+          {
+            shape,
+            values: new Float32Array(
+              bytes.buffer.slice(bytes.byteOffset + 8 + length + from, bytes.byteOffset + 8 + length + to),
+            ),
+          },
+        ],
+      ),
+  );
 }
 
 function relativeError(found, wanted) {
@@ -81,7 +99,12 @@ const worker = {
     configure({ threads });
     const imported = seconds(begun);
     const loading = performance.now();
-    Object.assign(state, { Generator, Tensor, model, pipe: await LDMPipeline.fromPretrained(model, { optimize, dtype }) });
+    Object.assign(state, {
+      Generator,
+      Tensor,
+      model,
+      pipe: await LDMPipeline.fromPretrained(model, { optimize, dtype }),
+    });
     return { import: imported, load: seconds(loading) };
   },
 
@@ -154,14 +177,18 @@ const worker = {
     const { unet, vqvae } = state.pipe;
     const given = readExpected(`${state.model}/exports/expected/expected.safetensors`);
     const errors = {};
-    for (const [name, input] of [["step", "latents"], ["decode", "codes"]]) {
+    for (const [name, input] of [
+      ["step", "latents"],
+      ["decode", "codes"],
+    ]) {
       const { values, shape } = given.get(input);
       const x = await state.Tensor.from(values, shape).to(unet.dtype);
       const { sample } = name === "step" ? await unet.forward(x, 500) : await vqvae.decode(x);
       errors[name] = relativeError(await (await sample.to("float32")).data(), given.get(name).values);
     }
     const limit = TOLERANCE[unet.dtype];
-    if (!(Math.max(...Object.values(errors)) <= limit)) throw new Error(`Expected relative errors up to ${limit} but received ${JSON.stringify(errors)}`);
+    if (!(Math.max(...Object.values(errors)) <= limit))
+      throw new Error(`Expected relative errors up to ${limit} but received ${JSON.stringify(errors)}`);
     return errors;
   },
 

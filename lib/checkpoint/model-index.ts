@@ -2,7 +2,13 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { LatentDiffusionError } from "../errors.js";
 import { raiseIo } from "../files/atomic-file.js";
-import { DIFFUSERS_VERSION, type JsonObject, type JsonValue, readJsonObject, writeConfig } from "../config/config-file.js";
+import {
+  DIFFUSERS_VERSION,
+  type JsonObject,
+  type JsonValue,
+  readJsonObject,
+  writeConfig,
+} from "../config/config-file.js";
 
 const FILE_NAME = "model_index.json";
 const CLASS_NAME = "LDMPipeline";
@@ -26,12 +32,25 @@ export async function readModelIndex(folder: string): Promise<ModelIndex> {
   const { _class_name: className, ...rest } = await readJsonObject(path);
   if (className === undefined) throw invalid(path, "it has no _class_name");
   if (className !== CLASS_NAME && className !== OLD_CLASS_NAME) {
-    throw unsupported(path, `Expected ${JSON.stringify(CLASS_NAME)} for _class_name but received ${JSON.stringify(className)}`);
+    throw unsupported(
+      path,
+      `Expected ${JSON.stringify(CLASS_NAME)} for _class_name but received ${JSON.stringify(className)}`,
+    );
   }
   // Keys with an underscore are diffusers' notes about the file, not parts.
-  const parts = new Map(Object.entries(rest).filter(([key]) => !key.startsWith("_")).map(([key, value]) => [key, parsePart(path, key, value)]));
-  const extra = [...parts].find(([key, part]) => part !== null && !(COMPONENT_NAMES as readonly string[]).includes(key));
-  if (extra) throw unsupported(path, `Expected the parts ${COMPONENT_NAMES.join(", ")} but received ${JSON.stringify(extra[0])} besides`);
+  const parts = new Map(
+    Object.entries(rest)
+      .filter(([key]) => !key.startsWith("_"))
+      .map(([key, value]) => [key, parsePart(path, key, value)]),
+  );
+  const extra = [...parts].find(
+    ([key, part]) => part !== null && !(COMPONENT_NAMES as readonly string[]).includes(key),
+  );
+  if (extra)
+    throw unsupported(
+      path,
+      `Expected the parts ${COMPONENT_NAMES.join(", ")} but received ${JSON.stringify(extra[0])} besides`,
+    );
   const part = (name: ComponentName): string | null => {
     const found = parts.get(name);
     if (found === undefined) throw invalid(path, `it lacks ${name}`);
@@ -41,13 +60,20 @@ export async function readModelIndex(folder: string): Promise<ModelIndex> {
 }
 
 /** A pipeline's config: the library and class of each part, `[null, null]` where diffusers has no such class. */
-export type PipelineConfig = JsonObject & { readonly [Name in ComponentName]: readonly [library: string | null, className: string | null] };
+export type PipelineConfig = JsonObject & {
+  readonly [Name in ComponentName]: readonly [library: string | null, className: string | null];
+};
 
 /** What a pipeline's `model_index.json` says; frozen. @see diffusers.DiffusionPipeline.config */
 export function pipelineConfig(index: ModelIndex): PipelineConfig {
-  const pair = (name: ComponentName): readonly [string | null, string | null] => Object.freeze(index[name] === null ? [null, null] : ["diffusers", index[name]]);
+  const pair = (name: ComponentName): readonly [string | null, string | null] =>
+    Object.freeze(index[name] === null ? [null, null] : ["diffusers", index[name]]);
   return Object.freeze({
-    _class_name: CLASS_NAME, _diffusers_version: DIFFUSERS_VERSION, scheduler: pair("scheduler"), unet: pair("unet"), vqvae: pair("vqvae"),
+    _class_name: CLASS_NAME,
+    _diffusers_version: DIFFUSERS_VERSION,
+    scheduler: pair("scheduler"),
+    unet: pair("unet"),
+    vqvae: pair("vqvae"),
   });
 }
 
@@ -67,13 +93,16 @@ export async function removeModelIndex(folder: string): Promise<void> {
 }
 
 function parsePart(path: string, key: string, value: JsonValue): string | null {
-  const [library, className] = Array.isArray(value) && value.length === 2 ? value as readonly JsonValue[] : [];
+  const [library, className] = Array.isArray(value) && value.length === 2 ? (value as readonly JsonValue[]) : [];
   if (library === null && className === null) return null;
   if (typeof library !== "string" || typeof className !== "string") {
     throw invalid(path, `Expected [library, class] for ${JSON.stringify(key)} but received ${JSON.stringify(value)}`);
   }
   if (library !== "diffusers") {
-    throw unsupported(path, `Expected a class of "diffusers" for ${JSON.stringify(key)} but received ${JSON.stringify(className)} of ${JSON.stringify(library)}`);
+    throw unsupported(
+      path,
+      `Expected a class of "diffusers" for ${JSON.stringify(key)} but received ${JSON.stringify(className)} of ${JSON.stringify(library)}`,
+    );
   }
   return className;
 }

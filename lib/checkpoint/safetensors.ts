@@ -19,7 +19,12 @@ export class SafetensorsFile {
   readonly metadata: Readonly<Record<string, string>>;
   #handle: CheckpointHandle | undefined;
 
-  private constructor(path: string, handle: CheckpointHandle, tensors: ReadonlyMap<string, StoredTensor>, metadata: Readonly<Record<string, string>>) {
+  private constructor(
+    path: string,
+    handle: CheckpointHandle,
+    tensors: ReadonlyMap<string, StoredTensor>,
+    metadata: Readonly<Record<string, string>>,
+  ) {
     this.path = path;
     this.tensors = tensors;
     this.metadata = metadata;
@@ -70,12 +75,20 @@ export interface WriteOptions {
  * @throws LatentDiffusionError `ERR_IO`
  * @see safetensors.torch.save_file
  */
-export async function writeSafetensors(path: string, tensors: ReadonlyMap<string, Weight>, options: WriteOptions = {}): Promise<void> {
+export async function writeSafetensors(
+  path: string,
+  tensors: ReadonlyMap<string, Weight>,
+  options: WriteOptions = {},
+): Promise<void> {
   await replaceFile(path, (temporary) => writeNow(temporary, tensors, options));
 }
 
 /** @internal Write a safetensors file in place, for a caller that moves it itself. */
-export async function writeNow(path: string, tensors: ReadonlyMap<string, Weight>, options: WriteOptions = {}): Promise<void> {
+export async function writeNow(
+  path: string,
+  tensors: ReadonlyMap<string, Weight>,
+  options: WriteOptions = {},
+): Promise<void> {
   const { header, weights } = layOut(tensors, options);
   await settle(() => native().checkpointWrite(path, header, weights, options.dtype ?? null), writeSafetensors);
 }
@@ -85,19 +98,31 @@ export function storedBytes(weight: Weight, dtype: FloatingDType | undefined): n
   return describeWeight(weight, dtype).bytes;
 }
 
-function describeWeight(weight: Weight, target: FloatingDType | undefined): { stored: string; rank: number; bytes: number } {
+function describeWeight(
+  weight: Weight,
+  target: FloatingDType | undefined,
+): { stored: string; rank: number; bytes: number } {
   const dtype = target !== undefined && isFloating(weight.dtype) ? target : weight.dtype;
   const rank = STORED_DTYPES.findIndex((known) => known.dtype === dtype);
   const known = STORED_DTYPES[rank];
   const bytes = known && byteLength(weight.shape, known.bytes);
-  if (!known || bytes === undefined) throw new LatentDiffusionError("ERR_INTERNAL", `A tensor of ${dtype} cannot be stored`);
+  if (!known || bytes === undefined)
+    throw new LatentDiffusionError("ERR_INTERNAL", `A tensor of ${dtype} cannot be stored`);
   return { stored: known.stored, rank, bytes };
 }
 
 /** Order the tensors as the format's own library does (wide dtypes first, so that all are aligned; then by name) and write the header. */
-function layOut(tensors: ReadonlyMap<string, Weight>, options: WriteOptions): { header: Uint8Array; weights: NativeWeight[] } {
+function layOut(
+  tensors: ReadonlyMap<string, Weight>,
+  options: WriteOptions,
+): { header: Uint8Array; weights: NativeWeight[] } {
   const ordered = [...tensors]
-    .map(([name, weight]) => ({ name: checkName(name), key: Buffer.from(name), weight, ...describeWeight(weight, options.dtype) }))
+    .map(([name, weight]) => ({
+      name: checkName(name),
+      key: Buffer.from(name),
+      weight,
+      ...describeWeight(weight, options.dtype),
+    }))
     .sort((a, b) => a.rank - b.rank || Buffer.compare(a.key, b.key));
   let end = 0;
   const entries = ordered.map(({ name, weight, stored, bytes }) => {
@@ -116,7 +141,9 @@ function layOut(tensors: ReadonlyMap<string, Weight>, options: WriteOptions): { 
 
 function checkName(name: string): string {
   if (name === "__metadata__" || /\p{Surrogate}/u.test(name)) {
-    throw new InvalidArgumentError(`Expected a tensor's name but received ${JSON.stringify(name)}, which the safetensors format cannot hold`);
+    throw new InvalidArgumentError(
+      `Expected a tensor's name but received ${JSON.stringify(name)}, which the safetensors format cannot hold`,
+    );
   }
   return name;
 }

@@ -37,26 +37,46 @@ interface Shard {
  * @see diffusers.ModelMixin.save_pretrained
  */
 export async function saveWeights(
-  folder: string, tensors: ReadonlyMap<string, Weight>, options?: SaveWeightsOptions, seal?: PendingFile,
+  folder: string,
+  tensors: ReadonlyMap<string, Weight>,
+  options?: SaveWeightsOptions,
+  seal?: PendingFile,
 ): Promise<string[]> {
-  const { dtype, maxShardSize, variant } = checkOptions(options, ["dtype", "maxShardSize", "variant"], "savePretrained");
+  const { dtype, maxShardSize, variant } = checkOptions(
+    options,
+    ["dtype", "maxShardSize", "variant"],
+    "savePretrained",
+  );
   const target = dtype === undefined ? undefined : checkFloatingDType(dtype, "dtype");
   const limit = maxShardSize === undefined ? DEFAULT_SHARD_BYTES : checkInteger(maxShardSize, "maxShardSize", 1);
   const files = weightFiles(variant);
   const groups = split(tensors, limit, target);
-  const shards = groups.map((group, i): Shard => ({ name: groups.length === 1 ? files.single : files.shard(i + 1, groups.length), tensors: group }));
+  const shards = groups.map((group, i): Shard => ({
+    name: groups.length === 1 ? files.single : files.shard(i + 1, groups.length),
+    tensors: group,
+  }));
   await mkdir(folder, { recursive: true }).catch(raiseIo(`Cannot make the folder ${folder}`));
-  const pending = shards.map(({ name, tensors: own }): PendingFile => (
-    { path: join(folder, name), write: (temporary) => writeNow(temporary, own, { dtype: target }) }));
+  const pending = shards.map(({ name, tensors: own }): PendingFile => ({
+    path: join(folder, name),
+    write: (temporary) => writeNow(temporary, own, { dtype: target }),
+  }));
   // The index goes last: until it stands, an earlier single file or index is what a reader takes.
-  if (shards.length > 1) pending.push({ path: join(folder, files.index), write: (temporary) => writeWhole(temporary, formatIndex(shards, target)) });
+  if (shards.length > 1)
+    pending.push({
+      path: join(folder, files.index),
+      write: (temporary) => writeWhole(temporary, formatIndex(shards, target)),
+    });
   const written = pending.map(({ path }) => basename(path));
   await replaceFiles(pending, { seal, clean: () => removeStale(folder, files, written) });
   return written;
 }
 
 /** Fill shard after shard in the order of the tensors, as huggingface_hub does: an oversized tensor alone, in a shard before the one being filled. */
-function split(tensors: ReadonlyMap<string, Weight>, limit: number, dtype: FloatingDType | undefined): Map<string, Weight>[] {
+function split(
+  tensors: ReadonlyMap<string, Weight>,
+  limit: number,
+  dtype: FloatingDType | undefined,
+): Map<string, Weight>[] {
   const shards: Map<string, Weight>[] = [];
   let current = new Map<string, Weight>();
   let size = 0;
@@ -88,9 +108,15 @@ function formatIndex(shards: readonly Shard[], dtype: FloatingDType | undefined)
 }
 
 async function removeStale(folder: string, files: WeightFiles, written: readonly string[]): Promise<void> {
-  const stale = (await readdir(folder).catch(raiseIo(`Cannot read the folder ${folder}`))).filter((name) =>
-    !written.includes(name) && (name === files.single || name === files.index || name === files.legacyIndex || files.isShard(name)));
+  const stale = (await readdir(folder).catch(raiseIo(`Cannot read the folder ${folder}`))).filter(
+    (name) =>
+      !written.includes(name) &&
+      (name === files.single || name === files.index || name === files.legacyIndex || files.isShard(name)),
+  );
   // Indexes first: an index without its shards is an unreadable checkpoint, shards without an index are only litter.
   stale.sort((a, b) => Number(b.endsWith(".json")) - Number(a.endsWith(".json")));
-  for (const name of stale) await rm(join(folder, name), { force: true }).catch(raiseIo(`Cannot remove ${join(folder, name)}, which an earlier save left`));
+  for (const name of stale)
+    await rm(join(folder, name), { force: true }).catch(
+      raiseIo(`Cannot remove ${join(folder, name)}, which an earlier save left`),
+    );
 }

@@ -73,23 +73,34 @@ export function findVariants(names: Iterable<string>): string[] {
 }
 
 /** Say why a folder has no weights to load, and what to do about it. */
-export function weightsNotFound(folder: string, names: ReadonlySet<string>, variant: string | undefined): LatentDiffusionError {
+export function weightsNotFound(
+  folder: string,
+  names: ReadonlySet<string>,
+  variant: string | undefined,
+): LatentDiffusionError {
   const files = weightFiles(variant);
   const wanted = `Expected ${files.single} or ${files.index} in ${folder}`;
   const variants = findVariants(names);
   const named = variants.filter((name) => name !== "").map((name) => JSON.stringify(name));
   const advice: string[] = [];
-  if (variant !== undefined && variants.includes("")) advice.push("it holds weights without a variant: leave the option out");
-  if (named.length > 0) advice.push(`it holds the variant${named.length > 1 ? "s" : ""} ${named.join(", ")}: pass { variant: ${named[0] ?? ""} }`);
-  const pickle = [...names].find((name) => name.startsWith(STEM) && (name.endsWith(".bin") || name.endsWith(".bin.index.json")));
+  if (variant !== undefined && variants.includes(""))
+    advice.push("it holds weights without a variant: leave the option out");
+  if (named.length > 0)
+    advice.push(
+      `it holds the variant${named.length > 1 ? "s" : ""} ${named.join(", ")}: pass { variant: ${named[0] ?? ""} }`,
+    );
+  const pickle = [...names].find(
+    (name) => name.startsWith(STEM) && (name.endsWith(".bin") || name.endsWith(".bin.index.json")),
+  );
   if (pickle !== undefined && advice.length === 0) {
     advice.push(
-      `it holds ${pickle}, a Python pickle, which this package does not read yet; to convert it once, in Python: `
-        + "model = Class.from_pretrained(folder, use_safetensors=False); model.save_pretrained(folder), "
-        + "with diffusers' UNet2DModel or VQModel for Class",
+      `it holds ${pickle}, a Python pickle, which this package does not read yet; to convert it once, in Python: ` +
+        "model = Class.from_pretrained(folder, use_safetensors=False); model.save_pretrained(folder), " +
+        "with diffusers' UNet2DModel or VQModel for Class",
     );
   }
-  if (advice.length === 0) advice.push(names.size === 0 ? "the folder is empty" : `it holds ${shortList([...names].sort())}`);
+  if (advice.length === 0)
+    advice.push(names.size === 0 ? "the folder is empty" : `it holds ${shortList([...names].sort())}`);
   return new LatentDiffusionError("ERR_CHECKPOINT_NOT_FOUND", `${wanted}, but ${advice.join("; ")}`);
 }
 

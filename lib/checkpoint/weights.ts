@@ -51,13 +51,20 @@ async function openShards(folder: string, indexName: string, names: ReadonlySet<
   const shards = [...new Set(weightMap.values())].sort();
   const missing = shards.filter((shard) => !names.has(shard));
   if (missing.length > 0) {
-    throw new LatentDiffusionError("ERR_CHECKPOINT_NOT_FOUND", `${path} lists files that are not in the folder: ${shortList(missing)}`);
+    throw new LatentDiffusionError(
+      "ERR_CHECKPOINT_NOT_FOUND",
+      `${path} lists files that are not in the folder: ${shortList(missing)}`,
+    );
   }
   const open: SafetensorsFile[] = [];
   const dispose = (): void => open.forEach((file) => file.dispose());
   try {
     for (const shard of shards) open.push(await SafetensorsFile.open(join(folder, shard)));
-    return { tensors: collectTensors(path, weightMap, new Map(shards.map((shard, i) => [shard, open[i] as SafetensorsFile]))), files: open.map((file) => file.path), dispose };
+    return {
+      tensors: collectTensors(path, weightMap, new Map(shards.map((shard, i) => [shard, open[i] as SafetensorsFile]))),
+      files: open.map((file) => file.path),
+      dispose,
+    };
   } catch (error) {
     dispose();
     throw error;
@@ -67,7 +74,10 @@ async function openShards(folder: string, indexName: string, names: ReadonlySet<
 async function readWeightMap(path: string): Promise<ReadonlyMap<string, string>> {
   const { weight_map: weightMap } = await readJsonObject(path);
   if (!isJsonObject(weightMap)) throw invalid(path, "it has no weight_map object");
-  const entries = Object.entries(weightMap).map(([name, shard]): [string, string] => [name, checkShardName(path, name, shard)]);
+  const entries = Object.entries(weightMap).map(([name, shard]): [string, string] => [
+    name,
+    checkShardName(path, name, shard),
+  ]);
   if (entries.length === 0) throw invalid(path, "its weight_map is empty");
   return new Map(entries);
 }
@@ -75,13 +85,20 @@ async function readWeightMap(path: string): Promise<ReadonlyMap<string, string>>
 /** A shard stands in the index's own folder: a name with a path in it could read any file of the machine. */
 function checkShardName(path: string, tensor: string, shard: unknown): string {
   if (typeof shard !== "string" || !/^[^/\\:\0]+\.safetensors$/.test(shard)) {
-    throw invalid(path, `Expected a plain *.safetensors file name for ${JSON.stringify(tensor)} but received ${JSON.stringify(shard)}`);
+    throw invalid(
+      path,
+      `Expected a plain *.safetensors file name for ${JSON.stringify(tensor)} but received ${JSON.stringify(shard)}`,
+    );
   }
   return shard;
 }
 
 /** Merge the shards' tensors, each from the shard that the index names, with nothing missing or left over. */
-function collectTensors(path: string, weightMap: ReadonlyMap<string, string>, files: ReadonlyMap<string, SafetensorsFile>): ReadonlyMap<string, StoredTensor> {
+function collectTensors(
+  path: string,
+  weightMap: ReadonlyMap<string, string>,
+  files: ReadonlyMap<string, SafetensorsFile>,
+): ReadonlyMap<string, StoredTensor> {
   const tensors = new Map<string, StoredTensor>();
   const problems: string[] = [];
   for (const [name, shard] of weightMap) {
@@ -118,13 +135,21 @@ export function matchWeights(
   for (const [name, shape] of expected) {
     const tensor = found.get(name);
     if (!tensor) missing.push(name);
-    else if (!isFloating(tensor.dtype)) misshapen.push(`${name} (expected a floating dtype but received ${tensor.dtype})`);
-    else if (!sameShape(tensor.shape, shape)) misshapen.push(`${name} (expected [${shape.join(", ")}] but received [${tensor.shape.join(", ")}])`);
+    else if (!isFloating(tensor.dtype))
+      misshapen.push(`${name} (expected a floating dtype but received ${tensor.dtype})`);
+    else if (!sameShape(tensor.shape, shape))
+      misshapen.push(`${name} (expected [${shape.join(", ")}] but received [${tensor.shape.join(", ")}])`);
     else matched.set(name, tensor);
   }
   const known = new Set(expected.map(([name]) => name));
   const unexpected = [...found.keys()].filter((name) => !known.has(name));
-  const lists = ([["missing", missing], ["unexpected", unexpected], ["misshapen", misshapen]] as const)
+  const lists = (
+    [
+      ["missing", missing],
+      ["unexpected", unexpected],
+      ["misshapen", misshapen],
+    ] as const
+  )
     .filter(([, names]) => names.length > 0)
     .map(([title, names]) => `\n  ${title} (${names.length}): ${shortList(names)}`);
   if (lists.length > 0) throw invalid(where, `the tensors do not fit the configuration${lists.join("")}`);
@@ -136,7 +161,10 @@ function sameShape(a: readonly number[], b: readonly number[]): boolean {
 }
 
 const LEGACY_ATTENTION: readonly (readonly [old: string, today: string])[] = [
-  ["query", "to_q"], ["key", "to_k"], ["value", "to_v"], ["proj_attn", "to_out.0"],
+  ["query", "to_q"],
+  ["key", "to_k"],
+  ["value", "to_v"],
+  ["proj_attn", "to_out.0"],
 ];
 
 /**
@@ -145,12 +173,14 @@ const LEGACY_ATTENTION: readonly (readonly [old: string, today: string])[] = [
  * @see diffusers.ModelMixin._convert_deprecated_attention_blocks
  */
 export function renameLegacyAttention(tensors: ReadonlyMap<string, StoredTensor>): ReadonlyMap<string, StoredTensor> {
-  return new Map([...tensors].map(([name, tensor]) => {
-    const match = /^(.*\.attentions\.\d+)\.(query|key|value|proj_attn)\.(weight|bias)$/.exec(name);
-    const today = LEGACY_ATTENTION.find(([old]) => old === match?.[2])?.[1];
-    const renamed = match && today ? `${match[1]}.${today}.${match[3]}` : name;
-    return [tensors.has(renamed) ? name : renamed, tensor];
-  }));
+  return new Map(
+    [...tensors].map(([name, tensor]) => {
+      const match = /^(.*\.attentions\.\d+)\.(query|key|value|proj_attn)\.(weight|bias)$/.exec(name);
+      const today = LEGACY_ATTENTION.find(([old]) => old === match?.[2])?.[1];
+      const renamed = match && today ? `${match[1]}.${today}.${match[3]}` : name;
+      return [tensors.has(renamed) ? name : renamed, tensor];
+    }),
+  );
 }
 
 function invalid(path: string, what: string): LatentDiffusionError {

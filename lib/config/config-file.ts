@@ -14,7 +14,12 @@ export const DIFFUSERS_VERSION = "0.42.1";
  * What diffusers keeps in a config while it runs and never writes; and `_name_or_path`, the folder that it last loaded the
  * file from, which is false of a copy and nobody else's to know.
  */
-const TRANSIENT_KEYS: readonly string[] = ["_ignore_files", "_name_or_path", "_use_default_values", "_pre_quantization_dtype"];
+const TRANSIENT_KEYS: readonly string[] = [
+  "_ignore_files",
+  "_name_or_path",
+  "_use_default_values",
+  "_pre_quantization_dtype",
+];
 
 /**
  * Read a component's config file, whole, `_class_name` and keys of other classes included; `NaN` and `Infinity` are read as Python does.
@@ -23,7 +28,11 @@ const TRANSIENT_KEYS: readonly string[] = ["_ignore_files", "_name_or_path", "_u
  * @throws LatentDiffusionError `ERR_CHECKPOINT_NOT_FOUND`; `ERR_CHECKPOINT_INVALID` with line and column where it is not JSON;
  *   `ERR_CONFIG_UNSUPPORTED` where it is another class's
  */
-export async function readConfig(folder: string, fileName: string, className: string | readonly string[]): Promise<JsonObject> {
+export async function readConfig(
+  folder: string,
+  fileName: string,
+  className: string | readonly string[],
+): Promise<JsonObject> {
   const path = join(folder, fileName);
   const config = await readJsonObject(path);
   const expected = typeof className === "string" ? [className] : className;
@@ -44,7 +53,12 @@ export async function readConfig(folder: string, fileName: string, className: st
  * @throws LatentDiffusionError `ERR_IO`
  * @see diffusers.ConfigMixin.save_config
  */
-export async function writeConfig(folder: string, fileName: string, className: string, config: JsonObject): Promise<void> {
+export async function writeConfig(
+  folder: string,
+  fileName: string,
+  className: string,
+  config: JsonObject,
+): Promise<void> {
   await mkdir(folder, { recursive: true }).catch(raiseIo(`Cannot make the folder ${folder}`));
   await replaceFiles([configFile(folder, fileName, className, config)]);
 }
@@ -52,7 +66,11 @@ export async function writeConfig(folder: string, fileName: string, className: s
 /** What {@link writeConfig} writes, for a caller that has more files to put in place. */
 export function configFile(folder: string, fileName: string, className: string, config: JsonObject): PendingFile {
   const kept = Object.entries(config).filter(([key]) => !TRANSIENT_KEYS.includes(key));
-  const text = stringifyConfig({ ...Object.fromEntries(kept), _class_name: className, _diffusers_version: DIFFUSERS_VERSION });
+  const text = stringifyConfig({
+    ...Object.fromEntries(kept),
+    _class_name: className,
+    _diffusers_version: DIFFUSERS_VERSION,
+  });
   return { path: join(folder, fileName), write: (temporary) => writeWhole(temporary, text) };
 }
 
@@ -64,7 +82,11 @@ export async function readJsonObject(path: string): Promise<JsonObject> {
   let bytes: Uint8Array;
   try {
     const { size } = await stat(path);
-    if (size > MAX_JSON_BYTES) throw new LatentDiffusionError("ERR_CHECKPOINT_INVALID", `${path}: ${size} bytes, above the bound of ${MAX_JSON_BYTES}`);
+    if (size > MAX_JSON_BYTES)
+      throw new LatentDiffusionError(
+        "ERR_CHECKPOINT_INVALID",
+        `${path}: ${size} bytes, above the bound of ${MAX_JSON_BYTES}`,
+      );
     bytes = await readFile(path);
   } catch (cause) {
     if (cause instanceof LatentDiffusionError) throw cause;
@@ -73,6 +95,10 @@ export async function readJsonObject(path: string): Promise<JsonObject> {
     throw new LatentDiffusionError("ERR_CHECKPOINT_NOT_FOUND", `${path} does not exist`, { cause });
   }
   const json = parseJson(decodeUtf8(bytes, path), path, { nonFinite: true });
-  if (!isJsonObject(json)) throw new LatentDiffusionError("ERR_CHECKPOINT_INVALID", `${path}: Expected a JSON object but received ${Array.isArray(json) ? "an array" : JSON.stringify(json)}`);
+  if (!isJsonObject(json))
+    throw new LatentDiffusionError(
+      "ERR_CHECKPOINT_INVALID",
+      `${path}: Expected a JSON object but received ${Array.isArray(json) ? "an array" : JSON.stringify(json)}`,
+    );
   return json;
 }

@@ -27,7 +27,10 @@ const COMPLETE = new WeakSet<object>();
 
 /** Build the error for a value that this package does not run: what was expected, for which key, what came. */
 export function unsupported(key: string, expected: string, value: unknown): LatentDiffusionError {
-  return new LatentDiffusionError("ERR_CONFIG_UNSUPPORTED", `Expected ${expected} for ${key} but received ${describeJson(value)}`);
+  return new LatentDiffusionError(
+    "ERR_CONFIG_UNSUPPORTED",
+    `Expected ${expected} for ${key} but received ${describeJson(value)}`,
+  );
 }
 
 function describeJson(value: unknown): string {
@@ -43,22 +46,33 @@ function describeJson(value: unknown): string {
  * @throws LatentDiffusionError `ERR_CONFIG_UNSUPPORTED` naming key and value
  */
 export function completeConfig<Keys extends object>(
-  className: string, fields: Fields<Keys>, config: object, { fromFile: isFile = false, absentInFile = {} }: Reading<Keys> = {},
+  className: string,
+  fields: Fields<Keys>,
+  config: object,
+  { fromFile: isFile = false, absentInFile = {} }: Reading<Keys> = {},
 ): Config<Keys> {
-  if (typeof config !== "object" || config === null || Array.isArray(config)) throw unexpected("a config object", className, config);
+  if (typeof config !== "object" || config === null || Array.isArray(config))
+    throw unexpected("a config object", className, config);
   const given = config as Record<string, unknown>;
   const known = Object.keys(fields);
   const fromFile = isFile || COMPLETE.has(config) || given._class_name !== undefined;
-  if (given._class_name !== undefined && given._class_name !== className) throw unsupported("_class_name", JSON.stringify(className), given._class_name);
+  if (given._class_name !== undefined && given._class_name !== className)
+    throw unsupported("_class_name", JSON.stringify(className), given._class_name);
   const complete: Record<string, JsonValue> = {};
   for (const key of Object.keys(given)) {
     if (known.includes(key)) continue;
-    if (!fromFile) throw new InvalidArgumentError(`Unknown key ${JSON.stringify(key)} for the config of ${className}${suggest(key, known)}`);
+    if (!fromFile)
+      throw new InvalidArgumentError(
+        `Unknown key ${JSON.stringify(key)} for the config of ${className}${suggest(key, known)}`,
+      );
     define(complete, key, structuredClone(given[key]));
   }
   for (const key of known as (keyof Keys & string)[]) {
     const field = fields[key];
-    const value = given[key] === undefined ? (fromFile ? absentInFile[key] : undefined) ?? field.fallback : field.check(given[key], key);
+    const value =
+      given[key] === undefined
+        ? ((fromFile ? absentInFile[key] : undefined) ?? field.fallback)
+        : field.check(given[key], key);
     define(complete, key, value);
   }
   COMPLETE.add(complete);
@@ -88,7 +102,11 @@ export function integer(fallback: number, min = 1): Field<number> {
 }
 
 /** A finite number that `accept` takes. */
-export function number(fallback: number, expected = "a finite number", accept: (value: number) => boolean = () => true): Field<number> {
+export function number(
+  fallback: number,
+  expected = "a finite number",
+  accept: (value: number) => boolean = () => true,
+): Field<number> {
   return {
     fallback,
     check: (value, key) => {
@@ -142,7 +160,11 @@ export const sampleSize: Field<number | readonly number[]> = {
   fallback: 32,
   check: (value, key) => {
     const sizes: unknown[] = Array.isArray(value) ? value : [value];
-    if (sizes.length > 2 || (Array.isArray(value) && sizes.length !== 2) || !sizes.every((size) => Number.isSafeInteger(size) && Number(size) >= 1)) {
+    if (
+      sizes.length > 2 ||
+      (Array.isArray(value) && sizes.length !== 2) ||
+      !sizes.every((size) => Number.isSafeInteger(size) && Number(size) >= 1)
+    ) {
       throw unsupported(key, "an integer of at least 1, or two of them", value);
     }
     return Array.isArray(value) ? (sizes as number[]).slice() : (value as number);

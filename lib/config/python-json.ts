@@ -7,9 +7,31 @@ import { isJsonObject, type JsonObject, type JsonValue } from "../files/json.js"
  * written as integers, which Python compares as equal.
  */
 const FLOAT_KEYS: ReadonlySet<string> = new Set([
-  "beta_end", "beta_start", "clip_sample_range", "dropout", "dynamic_thresholding_ratio", "eta", "flow_shift", "lambda_min_clipped",
-  "max_shift", "base_shift", "norm_eps", "rho", "s_noise", "sample_max_value", "sampling_eps", "scaling_factor", "shift", "shift_terminal",
-  "sigma_data", "sigma_max", "sigma_min", "snr", "snr_shift_scale", "timestep_scaling", "trained_betas",
+  "beta_end",
+  "beta_start",
+  "clip_sample_range",
+  "dropout",
+  "dynamic_thresholding_ratio",
+  "eta",
+  "flow_shift",
+  "lambda_min_clipped",
+  "max_shift",
+  "base_shift",
+  "norm_eps",
+  "rho",
+  "s_noise",
+  "sample_max_value",
+  "sampling_eps",
+  "scaling_factor",
+  "shift",
+  "shift_terminal",
+  "sigma_data",
+  "sigma_max",
+  "sigma_min",
+  "snr",
+  "snr_shift_scale",
+  "timestep_scaling",
+  "trained_betas",
 ]);
 
 /** As Python's `json.dumps(value, indent=2, sort_keys=True)` and a newline, the way diffusers writes its files. */
@@ -23,10 +45,22 @@ function format(value: JsonValue, indent: string, isFloat: boolean): string {
   if (typeof value !== "object" || value === null) return String(value);
   const inner = `${indent}  `;
   if (isJsonObject(value)) {
-    const keys = Object.keys(value).filter((key) => value[key] !== undefined).sort(byCodePoint);
-    return bracket("{", "}", indent, keys.map((key) => `${formatString(key)}: ${format(value[key] ?? null, inner, FLOAT_KEYS.has(key))}`));
+    const keys = Object.keys(value)
+      .filter((key) => value[key] !== undefined)
+      .sort(byCodePoint);
+    return bracket(
+      "{",
+      "}",
+      indent,
+      keys.map((key) => `${formatString(key)}: ${format(value[key] ?? null, inner, FLOAT_KEYS.has(key))}`),
+    );
   }
-  return bracket("[", "]", indent, value.map((item) => format(item, inner, isFloat)));
+  return bracket(
+    "[",
+    "]",
+    indent,
+    value.map((item) => format(item, inner, isFloat)),
+  );
 }
 
 function bracket(open: string, close: string, indent: string, items: readonly string[]): string {

@@ -31,7 +31,8 @@ export async function replaceFile(path: string, write: PendingFile["write"]): Pr
 export async function replaceFiles(files: readonly PendingFile[], { seal, clean }: ReplaceOptions = {}): Promise<void> {
   const suffix = `.${process.pid}-${randomBytes(6).toString("hex")}.tmp`;
   const all = seal ? [...files, seal] : files;
-  const place = ({ path }: PendingFile): Promise<void> => rename(path + suffix, path).catch(raiseIo(`Cannot write ${path}`));
+  const place = ({ path }: PendingFile): Promise<void> =>
+    rename(path + suffix, path).catch(raiseIo(`Cannot write ${path}`));
   try {
     for (const { path, write } of all) await write(path + suffix);
     if (seal) await rm(seal.path, { force: true }).catch(raiseIo(`Cannot replace ${seal.path}`));
@@ -75,7 +76,10 @@ export async function replaceNamedFile(path: string, write: PendingFile["write"]
   try {
     await write(temporary);
     const file = await open(temporary, "r+").catch(fail);
-    await file.sync().catch(fail).finally(() => file.close());
+    await file
+      .sync()
+      .catch(fail)
+      .finally(() => file.close());
     await rename(temporary, path).catch(fail);
   } finally {
     await rm(folder, { recursive: true, force: true }).catch(() => undefined);
@@ -85,6 +89,8 @@ export async function replaceNamedFile(path: string, write: PendingFile["write"]
 /** Turn a rejection of `node:fs` into this package's error, `ERR_IO`, its cause kept. */
 export function raiseIo(what: string): (cause: unknown) => never {
   return (cause) => {
-    throw new LatentDiffusionError("ERR_IO", `${what}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+    throw new LatentDiffusionError("ERR_IO", `${what}: ${cause instanceof Error ? cause.message : String(cause)}`, {
+      cause,
+    });
   };
 }

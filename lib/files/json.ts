@@ -19,7 +19,12 @@ const MAX_DEPTH = 64;
 const NUMBER = /-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?/y;
 const SPACE = /[ \t\n\r]*/y;
 const WORDS = new Map<string, JsonValue>([
-  ["true", true], ["false", false], ["null", null], ["NaN", NaN], ["Infinity", Infinity], ["-Infinity", -Infinity],
+  ["true", true],
+  ["false", false],
+  ["null", null],
+  ["NaN", NaN],
+  ["Infinity", Infinity],
+  ["-Infinity", -Infinity],
 ]);
 const WORD = /-?[A-Za-z]+/y;
 
@@ -51,7 +56,11 @@ export function isJsonObject(value: JsonValue | undefined): value is JsonObject 
 class Parser {
   #at = 0;
 
-  constructor(readonly text: string, readonly where: string, readonly nonFinite: boolean) {}
+  constructor(
+    readonly text: string,
+    readonly where: string,
+    readonly nonFinite: boolean,
+  ) {}
 
   document(): JsonValue {
     const value = this.#value(0);
@@ -85,7 +94,12 @@ class Parser {
       }
       this.#expect(":");
       // Defined, not assigned: assigning to `__proto__` would change the object's prototype.
-      Object.defineProperty(object, key, { value: this.#value(depth + 1), enumerable: true, configurable: true, writable: true });
+      Object.defineProperty(object, key, {
+        value: this.#value(depth + 1),
+        enumerable: true,
+        configurable: true,
+        writable: true,
+      });
     } while (this.#take(","));
     this.#expect("}");
     return object;
@@ -95,7 +109,8 @@ class Parser {
     const array: JsonValue[] = [];
     this.#at++;
     if (this.#take("]")) return array;
-    do array.push(this.#value(depth + 1)); while (this.#take(","));
+    do array.push(this.#value(depth + 1));
+    while (this.#take(","));
     this.#expect("]");
     return array;
   }
@@ -108,7 +123,11 @@ class Parser {
       // A single string literal: JSON.parse knows the escapes, and refuses control characters.
       value = JSON.parse(this.text.slice(this.#at, end + 1)) as string;
     } catch {
-      this.#fail(end < this.text.length ? "a string with a bad escape or a control character" : "a string without its closing quote");
+      this.#fail(
+        end < this.text.length
+          ? "a string with a bad escape or a control character"
+          : "a string without its closing quote",
+      );
     }
     if (/\p{Surrogate}/u.test(value)) this.#fail("a string with half of a surrogate pair");
     this.#at = end + 1;

@@ -77,7 +77,10 @@ async function readHeaderLength(source: ByteSource, path: string): Promise<numbe
   const length = new DataView(prefix.buffer, prefix.byteOffset, PREFIX_BYTES).getBigUint64(0, true);
   // The format's own bound is 100 MB, which would hold the event loop for ten seconds.
   if (length > BigInt(MAX_JSON_BYTES)) {
-    throw invalid(path, `a header of ${length} bytes, above the bound of ${MAX_JSON_BYTES}: not a checkpoint of this pipeline`);
+    throw invalid(
+      path,
+      `a header of ${length} bytes, above the bound of ${MAX_JSON_BYTES}: not a checkpoint of this pipeline`,
+    );
   }
   const available = source.size - PREFIX_BYTES;
   if (Number(length) > available) {
@@ -89,7 +92,8 @@ async function readHeaderLength(source: ByteSource, path: string): Promise<numbe
 function parseMetadata(path: string, value: JsonValue): Record<string, string> {
   if (!isJsonObject(value)) throw invalid(path, "__metadata__ is not an object");
   for (const [key, text] of Object.entries(value)) {
-    if (typeof text !== "string") throw invalid(path, `__metadata__ holds ${JSON.stringify(key)}, which is not a string`);
+    if (typeof text !== "string")
+      throw invalid(path, `__metadata__ holds ${JSON.stringify(key)}, which is not a string`);
   }
   return value as Record<string, string>;
 }
@@ -100,7 +104,9 @@ function parseEntry(path: string, name: string, value: JsonValue, start: number)
   checkKeys(value, fail);
   const known = STORED_DTYPES.find(({ stored }) => stored === value.dtype);
   if (!known) {
-    throw fail(`Expected one of ${STORED_DTYPES.map(({ stored }) => stored).join(", ")} for dtype but received ${JSON.stringify(value.dtype)}`);
+    throw fail(
+      `Expected one of ${STORED_DTYPES.map(({ stored }) => stored).join(", ")} for dtype but received ${JSON.stringify(value.dtype)}`,
+    );
   }
   const shape = parseSizes(value.shape, "shape", fail);
   const offsets = parseSizes(value.data_offsets, "data_offsets", fail);
@@ -111,7 +117,9 @@ function parseEntry(path: string, name: string, value: JsonValue, start: number)
   const bytes = byteLength(shape, known.bytes);
   if (bytes === undefined) throw fail(`the shape [${shape.join(", ")}] is beyond what a file can hold`);
   if (end - begin !== bytes) {
-    throw fail(`shape [${shape.join(", ")}] of ${known.stored} takes ${bytes} bytes, but data_offsets [${begin}, ${end}] give ${end - begin}`);
+    throw fail(
+      `shape [${shape.join(", ")}] of ${known.stored} takes ${bytes} bytes, but data_offsets [${begin}, ${end}] give ${end - begin}`,
+    );
   }
   return { name, begin, end, entry: { dtype: known.dtype, shape: Object.freeze(shape), offset: start + begin } };
 }
@@ -158,7 +166,11 @@ function orderExtents(path: string, extents: Extent[], dataBytes: number): Exten
     previous = extent;
   }
   const described = previous?.end ?? 0;
-  if (described > dataBytes) throw invalid(path, `the file is cut short: the header describes ${described} bytes of tensors, but ${dataBytes} are there`);
+  if (described > dataBytes)
+    throw invalid(
+      path,
+      `the file is cut short: the header describes ${described} bytes of tensors, but ${dataBytes} are there`,
+    );
   if (described < dataBytes) throw invalid(path, `${dataBytes - described} bytes at the end belong to no tensor`);
   return ordered;
 }

@@ -39,18 +39,28 @@ export function makeGrid(images: readonly Image[], options?: GridOptions): Image
 }
 
 function checkImages(images: readonly Image[]): Image {
-  const [first] = Array.isArray(images) ? images as readonly unknown[] : [];
-  if (!(first instanceof Image)) throw unexpected("an array of one Image or more", "images", Array.isArray(images) && images.length > 0 ? first : images);
+  const [first] = Array.isArray(images) ? (images as readonly unknown[]) : [];
+  if (!(first instanceof Image))
+    throw unexpected(
+      "an array of one Image or more",
+      "images",
+      Array.isArray(images) && images.length > 0 ? first : images,
+    );
   for (const [i, image] of images.entries()) {
     if (!(image instanceof Image)) throw unexpected("an Image", `images[${i}]`, image);
     if (image.width !== first.width || image.height !== first.height || image.channels !== first.channels) {
-      throw unexpected(`an image of ${first.width} x ${first.height} with ${first.channels} channels, as images[0],`, `images[${i}]`, image);
+      throw unexpected(
+        `an image of ${first.width} x ${first.height} with ${first.channels} channels, as images[0],`,
+        `images[${i}]`,
+        image,
+      );
     }
   }
   return first;
 }
 
 function checkColour(colour: unknown, channels: number): readonly number[] {
-  if (!Array.isArray(colour) || colour.length !== channels) throw unexpected(`an array of ${channels} values from 0 to 255`, "background", colour);
+  if (!Array.isArray(colour) || colour.length !== channels)
+    throw unexpected(`an array of ${channels} values from 0 to 255`, "background", colour);
   return colour.map((value, i) => checkInteger(value, `background[${i}]`, 0, 255));
 }

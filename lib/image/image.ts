@@ -23,31 +23,98 @@ const FORMATS: readonly ImageFormat[] = ["png", "jpeg", "webp", "avif", "tiff", 
 /** What sharp takes for each format: it passes over what it does not know. The types hold the lists to sharp's own, whole. */
 const FORMAT_OPTIONS: { readonly [Format in ImageFormat]: Readonly<Record<keyof ImageFormatOptions[Format], true>> } = {
   png: {
-    force: true, progressive: true, compressionLevel: true, adaptiveFiltering: true, quality: true, effort: true, palette: true, colours: true,
-    colors: true, dither: true,
+    force: true,
+    progressive: true,
+    compressionLevel: true,
+    adaptiveFiltering: true,
+    quality: true,
+    effort: true,
+    palette: true,
+    colours: true,
+    colors: true,
+    dither: true,
   },
   jpeg: {
-    force: true, quality: true, progressive: true, chromaSubsampling: true, trellisQuantisation: true, overshootDeringing: true,
-    optimiseScans: true, optimizeScans: true, optimiseCoding: true, optimizeCoding: true, quantisationTable: true, quantizationTable: true,
+    force: true,
+    quality: true,
+    progressive: true,
+    chromaSubsampling: true,
+    trellisQuantisation: true,
+    overshootDeringing: true,
+    optimiseScans: true,
+    optimizeScans: true,
+    optimiseCoding: true,
+    optimizeCoding: true,
+    quantisationTable: true,
+    quantizationTable: true,
     mozjpeg: true,
   },
   webp: {
-    force: true, loop: true, delay: true, quality: true, alphaQuality: true, lossless: true, nearLossless: true, smartSubsample: true,
-    smartDeblock: true, effort: true, minSize: true, mixed: true, preset: true, exact: true,
+    force: true,
+    loop: true,
+    delay: true,
+    quality: true,
+    alphaQuality: true,
+    lossless: true,
+    nearLossless: true,
+    smartSubsample: true,
+    smartDeblock: true,
+    effort: true,
+    minSize: true,
+    mixed: true,
+    preset: true,
+    exact: true,
   },
-  avif: { force: true, quality: true, lossless: true, effort: true, chromaSubsampling: true, bitdepth: true, tune: true },
+  avif: {
+    force: true,
+    quality: true,
+    lossless: true,
+    effort: true,
+    chromaSubsampling: true,
+    bitdepth: true,
+    tune: true,
+  },
   tiff: {
-    force: true, quality: true, compression: true, bigtiff: true, predictor: true, pyramid: true, tile: true, tileWidth: true, tileHeight: true,
-    xres: true, yres: true, bitdepth: true, miniswhite: true, resolutionUnit: true,
+    force: true,
+    quality: true,
+    compression: true,
+    bigtiff: true,
+    predictor: true,
+    pyramid: true,
+    tile: true,
+    tileWidth: true,
+    tileHeight: true,
+    xres: true,
+    yres: true,
+    bitdepth: true,
+    miniswhite: true,
+    resolutionUnit: true,
   },
   gif: {
-    force: true, loop: true, delay: true, reuse: true, progressive: true, colours: true, colors: true, effort: true, dither: true,
-    interFrameMaxError: true, interPaletteMaxError: true, keepDuplicateFrames: true,
+    force: true,
+    loop: true,
+    delay: true,
+    reuse: true,
+    progressive: true,
+    colours: true,
+    colors: true,
+    effort: true,
+    dither: true,
+    interFrameMaxError: true,
+    interPaletteMaxError: true,
+    keepDuplicateFrames: true,
   },
 };
 
 const EXTENSIONS: ReadonlyMap<string, ImageFormat> = new Map([
-  [".png", "png"], [".jpg", "jpeg"], [".jpeg", "jpeg"], [".webp", "webp"], [".avif", "avif"], [".tif", "tiff"], [".tiff", "tiff"], [".gif", "gif"],
+  [".png", "png"],
+  [".jpg", "jpeg"],
+  [".jpeg", "jpeg"],
+  [".webp", "webp"],
+  [".avif", "avif"],
+  [".tif", "tiff"],
+  [".tiff", "tiff"],
+  [".gif", "gif"],
 ]);
 
 /** Grey, RGB, RGBA. */
@@ -89,7 +156,8 @@ export class Image {
    * @see PIL.Image.frombytes
    */
   static from(data: Uint8Array | Uint8ClampedArray, size: ImageSize): Image {
-    if (!(data instanceof Uint8Array || data instanceof Uint8ClampedArray)) throw unexpected("a Uint8Array", "data", data);
+    if (!(data instanceof Uint8Array || data instanceof Uint8ClampedArray))
+      throw unexpected("a Uint8Array", "data", data);
     if (size === undefined) throw unexpected("{ width, height }", "size", size);
     const { width, height, channels = 3 } = checkOptions(size, ["width", "height", "channels"], "Image.from");
     const across = checkInteger(width, "width", 1);
@@ -97,7 +165,9 @@ export class Image {
     if (channels !== 1 && channels !== 3 && channels !== 4) throw unexpected("1, 3 or 4", "channels", channels);
     const expected = across * down * channels;
     if (data.length !== expected) {
-      throw new InvalidArgumentError(`Expected ${expected} values (${down} x ${across} x ${channels}) for data but received ${data.length}`);
+      throw new InvalidArgumentError(
+        `Expected ${expected} values (${down} x ${across} x ${channels}) for data but received ${data.length}`,
+      );
     }
     const bytes = data instanceof Uint8Array ? data : new Uint8Array(data.buffer, data.byteOffset, data.length);
     return new Image(bytes, across, down, channels);
@@ -121,10 +191,15 @@ export class Image {
    * @throws InvalidArgumentError for an unknown format, or an option that sharp does not know or refuses; LatentDiffusionError `ERR_IO` where the
    *   format cannot hold such a picture, `ERR_ADDON_NOT_FOUND` without sharp
    */
-  async toBuffer<Format extends ImageFormat>(format: Format = "png" as Format, options?: ImageFormatOptions[Format]): Promise<Buffer> {
+  async toBuffer<Format extends ImageFormat>(
+    format: Format = "png" as Format,
+    options?: ImageFormatOptions[Format],
+  ): Promise<Buffer> {
     checkOneOf(format, "format", FORMATS);
     checkOptions(options, Object.keys(FORMAT_OPTIONS[format]), `Image.toBuffer("${format}")`);
-    return configure(this.toSharp(), format, options).toBuffer().catch(raiseIo(`Cannot encode ${inspect(this)} as ${format}`));
+    return configure(this.toSharp(), format, options)
+      .toBuffer()
+      .catch(raiseIo(`Cannot encode ${inspect(this)} as ${format}`));
   }
 
   /**
@@ -140,7 +215,8 @@ export class Image {
     if (!format) throw unexpected(`one of ${[...EXTENSIONS.keys()].join(", ")}`, "the extension of path", extension);
     const encoded = await this.toBuffer(format, options);
     const folder = await stat(dirname(path)).catch(raiseIo(`Cannot write ${path}: its folder cannot be opened`));
-    if (!folder.isDirectory()) throw new LatentDiffusionError("ERR_IO", `Cannot write ${path}: ${dirname(path)} is not a folder`);
+    if (!folder.isDirectory())
+      throw new LatentDiffusionError("ERR_IO", `Cannot write ${path}: ${dirname(path)} is not a folder`);
     await replaceFile(path, (temporary) => writeWhole(temporary, encoded));
   }
 
@@ -153,7 +229,9 @@ function configure(picture: sharp.Sharp, format: ImageFormat, options: object | 
   try {
     return picture.toFormat(format, options);
   } catch (error) {
-    throw new InvalidArgumentError(`${error instanceof Error ? error.message : String(error)} (an option of sharp's for ${format})`);
+    throw new InvalidArgumentError(
+      `${error instanceof Error ? error.message : String(error)} (an option of sharp's for ${format})`,
+    );
   }
 }
 

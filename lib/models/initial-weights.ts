@@ -48,10 +48,16 @@ export async function initialWeights(spec: ModuleSpec, generator: Generator): Pr
   }
 }
 
-async function fill(weights: Map<string, Tensor>, spec: ModuleSpec, generator: Generator, prefix: string): Promise<void> {
+async function fill(
+  weights: Map<string, Tensor>,
+  spec: ModuleSpec,
+  generator: Generator,
+  prefix: string,
+): Promise<void> {
   const initialize = INITIALIZERS[spec.name];
   for (const [name, shape] of spec.parameters) {
-    if (!initialize) throw new LatentDiffusionError("ERR_INTERNAL", `No initialisation is known for the parameters of ${spec.name}`);
+    if (!initialize)
+      throw new LatentDiffusionError("ERR_INTERNAL", `No initialisation is known for the parameters of ${spec.name}`);
     weights.set(prefix + name, await initialize(generator, name, shape, spec));
   }
   for (const [name, child] of spec.children) await fill(weights, child, generator, `${prefix}${name}.`);

@@ -6,7 +6,14 @@ import { InvalidArgumentError, LatentDiffusionError } from "../errors.js";
 import { Generator } from "../torch/generator.js";
 import type { Device, DType, ModuleSpec } from "../native/contract.js";
 import { configFile, type JsonObject, readConfig } from "../config/config-file.js";
-import { matchWeights, type OpenWeights, openWeights, renameLegacyAttention, saveWeights, type SaveWeightsOptions } from "../checkpoint/weights.js";
+import {
+  matchWeights,
+  type OpenWeights,
+  openWeights,
+  renameLegacyAttention,
+  saveWeights,
+  type SaveWeightsOptions,
+} from "../checkpoint/weights.js";
 import { EXECUTION_OPTIONS, type ExecutionOptions, ScriptModule } from "../torch/script-module.js";
 import { Tensor } from "../torch/tensor.js";
 import { checkOptions, checkString, unexpected } from "../validate.js";
@@ -52,16 +59,24 @@ export interface NetworkParts<Config, Network> {
 
 /** Make a network with random weights; the config is checked before any other work. */
 export async function initializeNetwork<Config, Network extends HasSpec>(
-  { className, write }: NetworkClass<Config, Network>, given: object, options: FromConfigOptions | undefined,
+  { className, write }: NetworkClass<Config, Network>,
+  given: object,
+  options: FromConfigOptions | undefined,
 ): Promise<NetworkParts<Config, Network>> {
-  const { generator, ...execution } = checkOptions(options, [...EXECUTION_OPTIONS, "generator"], `${className}.fromConfig`);
+  const { generator, ...execution } = checkOptions(
+    options,
+    [...EXECUTION_OPTIONS, "generator"],
+    `${className}.fromConfig`,
+  );
   if (generator !== undefined && (!(generator instanceof Generator) || generator.device !== "cpu")) {
     throw unexpected("a Generator on the CPU", "generator", generator);
   }
   checkExecution(execution);
   const { config, network } = write(given, false);
   const source = generator ?? Generator.fromSeed(randomInt(2 ** 47));
-  const weights = await initialWeights(network.spec, source).finally(() => { if (!generator) source.dispose(); });
+  const weights = await initialWeights(network.spec, source).finally(() => {
+    if (!generator) source.dispose();
+  });
   const release = (): void => weights.forEach((tensor) => tensor.dispose());
   try {
     return { className, config, network, module: await ScriptModule.define(network.spec, weights, execution), release };
@@ -73,7 +88,9 @@ export async function initializeNetwork<Config, Network extends HasSpec>(
 
 /** Make a network with the weights of a folder in diffusers' layout. */
 export async function loadNetwork<Config, Network extends HasSpec>(
-  { className, write }: NetworkClass<Config, Network>, folder: string, options: FromPretrainedOptions | undefined,
+  { className, write }: NetworkClass<Config, Network>,
+  folder: string,
+  options: FromPretrainedOptions | undefined,
 ): Promise<NetworkParts<Config, Network>> {
   const known = [...EXECUTION_OPTIONS, "subfolder", "variant"];
   const { subfolder, variant, ...execution } = checkOptions(options, known, `${className}.fromPretrained`);
@@ -130,7 +147,8 @@ export abstract class NetworkModel<Config extends JsonObject, Network> extends S
   async savePretrained(folder: string, options?: SaveWeightsOptions): Promise<void> {
     checkString(folder, "folder");
     const weights = this.module.weights;
-    if (this.disposed || !weights) throw new LatentDiffusionError("ERR_DISPOSED", `This ${this.className} was disposed`);
+    if (this.disposed || !weights)
+      throw new LatentDiffusionError("ERR_DISPOSED", `This ${this.className} was disposed`);
     await saveWeights(folder, weights, options, configFile(folder, CONFIG_FILE, this.className, this.config));
   }
 
@@ -143,13 +161,21 @@ export abstract class NetworkModel<Config extends JsonObject, Network> extends S
 
   [inspect.custom](): string {
     if (this.disposed) return `${this.className}(disposed)`;
-    const count = this.module.info.parameters.reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0);
+    const count = this.module.info.parameters.reduce(
+      (sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1),
+      0,
+    );
     return `${this.className}(${count} parameters, ${this.dtype}, ${this.device})`;
   }
 }
 
 /** Check a tensor of features: four dimensions, the channels, the model's device and dtype. */
-export function checkFeatures(value: unknown, option: string, channels: number, model: { dtype: DType; device: Device }): Tensor {
+export function checkFeatures(
+  value: unknown,
+  option: string,
+  channels: number,
+  model: { dtype: DType; device: Device },
+): Tensor {
   const tensor = checkTensor(value, option, model.device);
   const { shape, dtype } = tensor;
   if (shape.length !== 4 || shape[1] !== channels || shape.includes(0)) {
@@ -162,7 +188,8 @@ export function checkFeatures(value: unknown, option: string, channels: number, 
 /** Check that a value is a tensor on the model's device. */
 export function checkTensor(value: unknown, option: string, device: Device): Tensor {
   if (!(value instanceof Tensor)) throw unexpected("a Tensor", option, value);
-  if (value.device !== device) throw mismatch(`a tensor on ${device}, where the model is,`, option, `one on ${value.device}`);
+  if (value.device !== device)
+    throw mismatch(`a tensor on ${device}, where the model is,`, option, `one on ${value.device}`);
   return value;
 }
 

@@ -1,6 +1,11 @@
 import { checkDevice, checkExecution, FLOATING_DTYPES, type FloatingDType } from "../torch/device.js";
 import type { Device } from "../native/contract.js";
-import { EXECUTION_OPTIONS, type ExecutionOptions, type ScriptModule, type StagedExecution } from "../torch/script-module.js";
+import {
+  EXECUTION_OPTIONS,
+  type ExecutionOptions,
+  type ScriptModule,
+  type StagedExecution,
+} from "../torch/script-module.js";
 import { checkOptions, unexpected } from "../validate.js";
 
 /** Where a network moves to: a device, a dtype, or both, or an object of options. */
@@ -13,7 +18,12 @@ export function executionOf(targets: readonly ExecutionTarget[]): ExecutionOptio
     if (typeof target === "object") Object.assign(execution, checkOptions(target, EXECUTION_OPTIONS, "to"));
     else if (typeof target === "string" && /^(cpu|cuda)/.test(target)) execution.device = checkDevice(target, "device");
     else if (FLOATING_DTYPES.some((dtype) => dtype === target)) execution.dtype = target as FloatingDType;
-    else throw unexpected(`"cpu", "cuda", "cuda:<index>", ${FLOATING_DTYPES.map((dtype) => `"${dtype}"`).join(", ")} or an object of options`, "to", target);
+    else
+      throw unexpected(
+        `"cpu", "cuda", "cuda:<index>", ${FLOATING_DTYPES.map((dtype) => `"${dtype}"`).join(", ")} or an object of options`,
+        "to",
+        target,
+      );
   }
   checkExecution(execution);
   return execution;

@@ -33,7 +33,10 @@ function isOwn(error: unknown): error is LatentDiffusionError | InvalidArgumentE
 function translate(code: ErrorCode, error: Error): Error {
   if (code === "ERR_INVALID_ARGUMENT") return new InvalidArgumentError(error.message);
   // The interpreter prints a whole TorchScript traceback, and what went wrong in its last line.
-  const reason = /^The following operation failed in the TorchScript interpreter\.[^]*\n(?:\w+Error: )([^\n]+)\s*$/.exec(error.message)?.[1];
+  const reason =
+    /^The following operation failed in the TorchScript interpreter\.[^]*\n(?:\w+Error: )([^\n]+)\s*$/.exec(
+      error.message,
+    )?.[1];
   return reason === undefined
     ? new LatentDiffusionError(code, error.message)
     : new LatentDiffusionError(code, reason, { cause: new Error(error.message) });

@@ -7,17 +7,27 @@ import { findLibTorch, type LibTorch, PACKAGE_ROOT } from "./libtorch.js";
 import { captureCaller, translateNativeError } from "./calls.js";
 
 /** The element types that cross the boundary, under PyTorch's names. */
-export type DType = "float32" | "float64" | "float16" | "bfloat16" | "int64" | "int32" | "int16" | "int8" | "uint8" | "bool";
+export type DType =
+  "float32" | "float64" | "float16" | "bfloat16" | "int64" | "int32" | "int16" | "int8" | "uint8" | "bool";
 
 export const DTYPES: readonly DType[] = [
-  "float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool",
+  "float32",
+  "float64",
+  "float16",
+  "bfloat16",
+  "int64",
+  "int32",
+  "int16",
+  "int8",
+  "uint8",
+  "bool",
 ];
 
 /** A device under PyTorch's names; `"cuda"` is `"cuda:0"`. */
 export type Device = "cpu" | "cuda" | `cuda:${number}`;
 
 export type NumericArray =
-  | Float32Array | Float64Array | BigInt64Array | Int32Array | Int16Array | Int8Array | Uint8Array;
+  Float32Array | Float64Array | BigInt64Array | Int32Array | Int16Array | Int8Array | Uint8Array;
 
 declare const kind: unique symbol;
 /** An opaque, type-tagged reference to a native object; the wrong kind is refused natively. */
@@ -33,7 +43,15 @@ export type FlagHandle = Handle<"flag">;
 
 /** What an operator takes: handles and plain values, in the order of the operator's schema; undefined is its default. */
 export type NativeArgument =
-  | TensorHandle | GeneratorHandle | number | boolean | string | null | undefined | readonly number[] | readonly TensorHandle[];
+  | TensorHandle
+  | GeneratorHandle
+  | number
+  | boolean
+  | string
+  | null
+  | undefined
+  | readonly number[]
+  | readonly TensorHandle[];
 
 export type NativeResult = TensorHandle | number | boolean | readonly NativeResult[];
 
@@ -49,7 +67,8 @@ export interface ModuleSpec {
 }
 
 /** Where one parameter's values are: in memory, or in an open file from `offset` on (little-endian, contiguous). */
-export type NativeWeight = TensorHandle | readonly [file: CheckpointHandle, dtype: DType, shape: readonly number[], offset: number];
+export type NativeWeight =
+  TensorHandle | readonly [file: CheckpointHandle, dtype: DType, shape: readonly number[], offset: number];
 
 export interface ModuleInfo {
   readonly methods: readonly string[];
@@ -118,18 +137,35 @@ export interface Addon {
   checkpointOpen(path: string): Promise<{ handle: CheckpointHandle; size: number }>;
   checkpointRead(file: CheckpointHandle, offset: number, length: number): Promise<Uint8Array>;
   /** Write `header`, then each tensor's bytes, cast to `dtype` where one is given (floating tensors only), and fsync. */
-  checkpointWrite(path: string, header: Uint8Array, weights: readonly NativeWeight[], dtype: DType | null): Promise<void>;
+  checkpointWrite(
+    path: string,
+    header: Uint8Array,
+    weights: readonly NativeWeight[],
+    dtype: DType | null,
+  ): Promise<void>;
 
   moduleDefine(spec: ModuleSpec): Promise<ModuleHandle>;
   /** Runs code of the file. */
   moduleLoad(path: string): Promise<ModuleHandle>;
   moduleInfo(module: ModuleHandle): ModuleInfo;
   /** Build what runs; `weights` in the order of {@link ModuleInfo.parameters}, null for a module loaded from a file. */
-  moduleDerive(module: ModuleHandle, weights: readonly NativeWeight[] | null, options: DeriveOptions): Promise<ExecutableHandle>;
+  moduleDerive(
+    module: ModuleHandle,
+    weights: readonly NativeWeight[] | null,
+    options: DeriveOptions,
+  ): Promise<ExecutableHandle>;
   /** Write a file for `torch.jit.load`, on the CPU, floating tensors in `dtype` (null: as stored). */
-  moduleSave(module: ModuleHandle, weights: readonly NativeWeight[] | null, path: string, dtype: DType | null): Promise<void>;
+  moduleSave(
+    module: ModuleHandle,
+    weights: readonly NativeWeight[] | null,
+    path: string,
+    dtype: DType | null,
+  ): Promise<void>;
   moduleForward(
-    executable: ExecutableHandle, method: string, args: readonly NativeArgument[], cancel: FlagHandle | null,
+    executable: ExecutableHandle,
+    method: string,
+    args: readonly NativeArgument[],
+    cancel: FlagHandle | null,
   ): Promise<NativeResult>;
 
   flagCreate(): FlagHandle;
@@ -181,12 +217,16 @@ function open(): { addon: Addon; libtorch: LibTorch } {
   if (before !== null) joinOpened(loader, libtorch, before);
   else {
     const policy = openingOptions.waitPolicy ?? "balanced";
-    for (const [name, value] of Object.entries({ ...waitVariables(policy), [POLICY_VARIABLE]: policy })) loader.setEnvironment(name, value);
+    for (const [name, value] of Object.entries({ ...waitVariables(policy), [POLICY_VARIABLE]: policy }))
+      loader.setEnvironment(name, value);
   }
   for (const library of libtorch.libraries) {
     const reason = loader.open(library);
     if (reason !== null) {
-      throw new LatentDiffusionError("ERR_LIBTORCH_UNSUPPORTED", `LibTorch at ${libtorch.path} (${libtorch.source}) cannot be opened: ${reason}`);
+      throw new LatentDiffusionError(
+        "ERR_LIBTORCH_UNSUPPORTED",
+        `LibTorch at ${libtorch.path} (${libtorch.source}) cannot be opened: ${reason}`,
+      );
     }
   }
   const addon = loadAddon("latent_diffusion") as Addon;
@@ -206,14 +246,17 @@ function joinOpened(loader: Loader, libtorch: LibTorch, before: string): void {
   if (realPath(before) !== realPath(libtorch.cpuLibrary)) {
     throw new LatentDiffusionError(
       "ERR_INVALID_STATE",
-      `Expected the LibTorch that this process has opened, ${dirname(dirname(before))}, but received ${libtorch.path} (${libtorch.source}): `
-        + "a process holds one, for its workers and all copies of this package; name the same folder everywhere",
+      `Expected the LibTorch that this process has opened, ${dirname(dirname(before))}, but received ${libtorch.path} (${libtorch.source}): ` +
+        "a process holds one, for its workers and all copies of this package; name the same folder everywhere",
     );
   }
   const wanted = openingOptions.waitPolicy;
   const found = loader.environment(POLICY_VARIABLE);
   if (wanted === undefined || found === null || wanted === found) return;
-  throw new LatentDiffusionError("ERR_INVALID_STATE", `configure({ waitPolicy: "${wanted}" }) comes too late: this process has opened LibTorch with "${found}"`);
+  throw new LatentDiffusionError(
+    "ERR_INVALID_STATE",
+    `configure({ waitPolicy: "${wanted}" }) comes too late: this process has opened LibTorch with "${found}"`,
+  );
 }
 
 /** Two ways may lead to one folder. */
@@ -246,7 +289,11 @@ function loadAddon(name: string): unknown {
     return bindings({ bindings: name, module_root: PACKAGE_ROOT });
   } catch (error) {
     const message = `The native addon ${name}.node cannot be loaded from ${PACKAGE_ROOT}; run \`npm run setup\` in a checkout, and install that one (npm install <its folder>)`;
-    throw new LatentDiffusionError("ERR_ADDON_NOT_FOUND", `${message}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+    throw new LatentDiffusionError(
+      "ERR_ADDON_NOT_FOUND",
+      `${message}: ${error instanceof Error ? error.message : String(error)}`,
+      { cause: error },
+    );
   }
 }
 

@@ -58,16 +58,21 @@ export function findLibTorch(option: string | undefined): LibTorch {
   }
   throw new LatentDiffusionError(
     "ERR_LIBTORCH_NOT_FOUND",
-    `No LibTorch was named:\n  ${report.join("\n  ")}\nRun \`npm run setup\` in a checkout, or name the folder of a LibTorch ${BUILT_AGAINST} `
-      + "(a Python wheel's `torch` folder is one).",
+    `No LibTorch was named:\n  ${report.join("\n  ")}\nRun \`npm run setup\` in a checkout, or name the folder of a LibTorch ${BUILT_AGAINST} ` +
+      "(a Python wheel's `torch` folder is one).",
   );
 }
 
 function readRecord(): SetupRecord | Refusal | undefined {
   if (!existsSync(RECORD_FILE)) return undefined;
   const record = parseRecord(readFileSync(RECORD_FILE, "utf8"));
-  const fits = typeof record === "object" && record !== null && "path" in record && typeof record.path === "string"
-    && "version" in record && typeof record.version === "string";
+  const fits =
+    typeof record === "object" &&
+    record !== null &&
+    "path" in record &&
+    typeof record.path === "string" &&
+    "version" in record &&
+    typeof record.version === "string";
   if (fits) return { path: String(record.path), version: String(record.version) };
   return { code: "ERR_LIBTORCH_NOT_FOUND", reason: "it is damaged; `npm run setup` writes it anew" };
 }
@@ -96,9 +101,14 @@ function inspectFolder(path: string, source: string, builtAgainst: string): LibT
     return { code: "ERR_LIBTORCH_UNSUPPORTED", reason: "its version cannot be told (no version.py, no build-version)" };
   }
   if (minorOf(version) !== minorOf(builtAgainst)) {
-    return { code: "ERR_LIBTORCH_UNSUPPORTED", reason: `it is version ${version}, and the addon was built against ${builtAgainst} (same major and minor version needed)` };
+    return {
+      code: "ERR_LIBTORCH_UNSUPPORTED",
+      reason: `it is version ${version}, and the addon was built against ${builtAgainst} (same major and minor version needed)`,
+    };
   }
-  const libraries = [...others, cpu, ...cudaLibraryNames()].map((name) => join(path, "lib", name)).filter((file) => existsSync(file));
+  const libraries = [...others, cpu, ...cudaLibraryNames()]
+    .map((name) => join(path, "lib", name))
+    .filter((file) => existsSync(file));
   const cuda = libraries.some((file) => file.includes("torch_cuda"));
   return { path, version, source, cuda, libraries, cpuLibrary: join(path, "lib", cpu) };
 }

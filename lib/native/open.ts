@@ -24,7 +24,12 @@ export interface RuntimeOptions {
 
 /** What runs here. */
 export interface RuntimeInfo {
-  readonly libtorch: { readonly path: string; readonly version: string; readonly source: string; readonly cuda: boolean };
+  readonly libtorch: {
+    readonly path: string;
+    readonly version: string;
+    readonly source: string;
+    readonly cuda: boolean;
+  };
   /** The LibTorch version that the addon was compiled against. */
   readonly builtWith: string;
   /** The instruction set of LibTorch's kernels, as `torch.backends.cpu.get_cpu_capability()`. */
@@ -48,7 +53,10 @@ export function configure(options: RuntimeOptions): void {
   if (threads !== undefined) checkInteger(threads, "threads", 1, Math.max(64, 4 * availableParallelism()));
   for (const [name, value] of Object.entries({ libtorch, waitPolicy })) {
     if (value === undefined || !openedLibTorch() || value === openingOptions[name as "libtorch"]) continue;
-    throw new LatentDiffusionError("ERR_INVALID_STATE", `configure({ ${name} }) must come before the first tensor or model: LibTorch is open already`);
+    throw new LatentDiffusionError(
+      "ERR_INVALID_STATE",
+      `configure({ ${name} }) must come before the first tensor or model: LibTorch is open already`,
+    );
   }
   if (libtorch !== undefined) openingOptions.libtorch = libtorch;
   if (waitPolicy !== undefined) openingOptions.waitPolicy = waitPolicy;

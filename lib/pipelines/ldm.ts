@@ -60,7 +60,8 @@ export class LDMPipeline<Parts extends LDMComponents = DiffusersComponents> {
     const { vqvae, unet, scheduler, scalingFactor } = parts ?? {};
     checkComponents({ vqvae, unet, scheduler });
     if (scalingFactor !== undefined) checkScalingFactor(scalingFactor);
-    const override = scalingFactor === undefined || scalingFactor === vqvae.config.scaling_factor ? {} : { scalingFactor };
+    const override =
+      scalingFactor === undefined || scalingFactor === vqvae.config.scaling_factor ? {} : { scalingFactor };
     this.#components = Object.freeze({ vqvae, unet, scheduler, ...override }) as unknown as PipelineComponents<Parts>;
     holdParts(this.#components);
   }
@@ -104,7 +105,11 @@ export class LDMPipeline<Parts extends LDMComponents = DiffusersComponents> {
   /** The class of each part, as `model_index.json` says it; frozen. */
   get config(): PipelineConfig {
     const { vqvae, unet, scheduler } = this.#components;
-    return pipelineConfig({ vqvae: vqvae.className ?? null, unet: unet.className ?? null, scheduler: scheduler.className });
+    return pipelineConfig({
+      vqvae: vqvae.className ?? null,
+      unet: unet.className ?? null,
+      scheduler: scheduler.className,
+    });
   }
 
   /** What latents are divided by before they are decoded. */
@@ -155,7 +160,9 @@ export class LDMPipeline<Parts extends LDMComponents = DiffusersComponents> {
    *   `ERR_OUT_OF_MEMORY`, `ERR_DISPOSED`; what `onProgress` throws
    * @see diffusers.LDMPipeline.__call__
    */
-  async generate<Type extends OutputType = "image">(options?: GenerateOptions<Type>): Promise<ImagePipelineOutput<Type>> {
+  async generate<Type extends OutputType = "image">(
+    options?: GenerateOptions<Type>,
+  ): Promise<ImagePipelineOutput<Type>> {
     const site = captureCaller(this.generate);
     const plan = this.#plan(options, "generate", site);
     for await (const { images, step, steps, timestep } of runEvents(this.components, this.scalingFactor, plan, site)) {
@@ -200,13 +207,17 @@ export class LDMPipeline<Parts extends LDMComponents = DiffusersComponents> {
     this.#checkAlive();
     const { unet, vqvae, scheduler } = this.components;
     if (!unet.savePretrained || !vqvae.savePretrained) {
-      throw new LatentDiffusionError("ERR_CONFIG_UNSUPPORTED", "A pipeline of TorchScript modules cannot be saved for diffusers; module.save(path) saves each as it is");
+      throw new LatentDiffusionError(
+        "ERR_CONFIG_UNSUPPORTED",
+        "A pipeline of TorchScript modules cannot be saved for diffusers; module.save(path) saves each as it is",
+      );
     }
     await unet.savePretrained(join(folder, "unet"), options);
     // A folder with an index is a whole one: from the first part's place to the last's there is none.
     await removeModelIndex(folder);
     await vqvae.savePretrained(join(folder, "vqvae"), options);
-    if (this.scalingFactor !== vqvae.config.scaling_factor) await saveScalingFactor(join(folder, "vqvae"), this.scalingFactor);
+    if (this.scalingFactor !== vqvae.config.scaling_factor)
+      await saveScalingFactor(join(folder, "vqvae"), this.scalingFactor);
     await scheduler.savePretrained(join(folder, "scheduler"));
     await writeModelIndex(folder, this.config);
   }
@@ -224,11 +235,15 @@ export class LDMPipeline<Parts extends LDMComponents = DiffusersComponents> {
 
   [inspect.custom](): string {
     const { unet, scheduler } = this.components;
-    return this.#disposed || unet.disposed ? "LDMPipeline(disposed)" : `LDMPipeline(${this.dtype}, ${this.device}, ${scheduler.className})`;
+    return this.#disposed || unet.disposed
+      ? "LDMPipeline(disposed)"
+      : `LDMPipeline(${this.dtype}, ${this.device}, ${scheduler.className})`;
   }
 
   #plan<Type extends OutputType>(
-    options: GenerateOptions<Type> | StreamOptions<Type> | undefined, method: "generate" | "stream", site: { stack?: string },
+    options: GenerateOptions<Type> | StreamOptions<Type> | undefined,
+    method: "generate" | "stream",
+    site: { stack?: string },
     left?: AbortSignal,
   ): RunPlan<Type> {
     try {
@@ -242,14 +257,20 @@ export class LDMPipeline<Parts extends LDMComponents = DiffusersComponents> {
   #checkAlive(): void {
     const { unet, vqvae } = this.components;
     if (this.#disposed) throw new LatentDiffusionError("ERR_DISPOSED", "This pipeline was disposed");
-    for (const [name, part] of [["unet", unet], ["vqvae", vqvae]] as const) {
+    for (const [name, part] of [
+      ["unet", unet],
+      ["vqvae", vqvae],
+    ] as const) {
       if (part.disposed) throw new LatentDiffusionError("ERR_DISPOSED", `The ${name} of this pipeline was disposed`);
     }
   }
 }
 
 /** Make a pipeline of parts that were just loaded; if they do not fit, free those that the caller did not bring. */
-function assemble<Parts extends LDMComponents>(parts: Parts, { scalingFactor, brought }: { scalingFactor?: number; brought: readonly unknown[] }): LDMPipeline<Parts> {
+function assemble<Parts extends LDMComponents>(
+  parts: Parts,
+  { scalingFactor, brought }: { scalingFactor?: number; brought: readonly unknown[] },
+): LDMPipeline<Parts> {
   try {
     return new LDMPipeline<Parts>({ ...parts, scalingFactor });
   } catch (error) {

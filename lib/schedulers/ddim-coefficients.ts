@@ -34,8 +34,10 @@ export const SAFE_ETA = 0.99;
  * @throws LatentDiffusionError `ERR_CONFIG_UNSUPPORTED`
  */
 export function checkAlphas({ alpha, alphaPrev, where }: StepAlphas): void {
-  if (Math.fround(1 - alpha) === 0) throw unsolvable(where, "there is no noise to remove: the betas up to it are 0 in float32");
-  if (alphaPrev === 0) throw unsolvable(where, "nothing of the sample is left even after the step: the betas are too large");
+  if (Math.fround(1 - alpha) === 0)
+    throw unsolvable(where, "there is no noise to remove: the betas up to it are 0 in float32");
+  if (alphaPrev === 0)
+    throw unsolvable(where, "nothing of the sample is left even after the step: the betas are too large");
 }
 
 /**
@@ -45,7 +47,11 @@ export function checkAlphas({ alpha, alphaPrev, where }: StepAlphas): void {
  * @throws LatentDiffusionError `ERR_CONFIG_UNSUPPORTED`
  * @see https://arxiv.org/abs/2010.02502 formulas (12) and (16)
  */
-export function ddimCoefficients(torch: Arithmetic, { alpha, alphaPrev, where }: StepAlphas, eta: number): DDIMCoefficients {
+export function ddimCoefficients(
+  torch: Arithmetic,
+  { alpha, alphaPrev, where }: StepAlphas,
+  eta: number,
+): DDIMCoefficients {
   const alphaProd = torch.scalar(alpha);
   const alphaProdPrev = torch.scalar(alphaPrev);
   const betaProd = torch.rsub(alphaProd, 1);
@@ -57,11 +63,17 @@ export function ddimCoefficients(torch: Arithmetic, { alpha, alphaPrev, where }:
   const directionVariance = torch.sub(betaProdPrev, torch.pow(stdDev, 2));
   // Zero in theory where a step removes all the noise with eta 1, and then at times below it by rounding.
   if (!(Number(directionVariance.dataSync()[0]) >= 0)) {
-    throw unsolvable(where, `with eta ${eta} the noise to add is, in float32, more than there may be; take eta ${SAFE_ETA} or less`);
+    throw unsolvable(
+      where,
+      `with eta ${eta} the noise to add is, in float32, more than there may be; take eta ${SAFE_ETA} or less`,
+    );
   }
   return {
-    sqrtAlpha: torch.pow(alphaProd, 0.5), sqrtBeta: torch.pow(betaProd, 0.5), sqrtAlphaPrev: torch.pow(alphaProdPrev, 0.5),
-    stdDev, directionScale: torch.pow(directionVariance, 0.5),
+    sqrtAlpha: torch.pow(alphaProd, 0.5),
+    sqrtBeta: torch.pow(betaProd, 0.5),
+    sqrtAlphaPrev: torch.pow(alphaProdPrev, 0.5),
+    stdDev,
+    directionScale: torch.pow(directionVariance, 0.5),
   };
 }
 

@@ -1,4 +1,13 @@
-import { type ConfigFields, flag, integer, number, numbersOrNull, oneOf, positive, type SchedulerConfig } from "./shared/scheduler-config.js";
+import {
+  type ConfigFields,
+  flag,
+  integer,
+  number,
+  numbersOrNull,
+  oneOf,
+  positive,
+  type SchedulerConfig,
+} from "./shared/scheduler-config.js";
 
 /** How noise grows over the training timesteps. */
 export type BetaSchedule = "linear" | "scaled_linear" | "squaredcos_cap_v2";

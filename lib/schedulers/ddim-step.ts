@@ -5,8 +5,17 @@ import type { DDIMConfigKeys } from "./ddim-config.js";
 import { thresholdSample } from "./shared/thresholding.js";
 
 /** The config keys that shape one step. */
-type StepConfig = Readonly<Pick<DDIMConfigKeys,
-  "prediction_type" | "thresholding" | "dynamic_thresholding_ratio" | "sample_max_value" | "clip_sample" | "clip_sample_range">>;
+type StepConfig = Readonly<
+  Pick<
+    DDIMConfigKeys,
+    | "prediction_type"
+    | "thresholding"
+    | "dynamic_thresholding_ratio"
+    | "sample_max_value"
+    | "clip_sample"
+    | "clip_sample_range"
+  >
+>;
 
 /** How much noise a step adds, and which. */
 interface StepNoise {
@@ -37,7 +46,12 @@ interface StepNoise {
  * @see https://arxiv.org/abs/2010.02502 formulas (12) and (16), diffusers.DDIMScheduler.step
  */
 export function ddimStep(
-  torch: Arithmetic, config: StepConfig, coefficients: DDIMCoefficients, modelOutput: Tensor, sample: Tensor, fresh: StepNoise,
+  torch: Arithmetic,
+  config: StepConfig,
+  coefficients: DDIMCoefficients,
+  modelOutput: Tensor,
+  sample: Tensor,
+  fresh: StepNoise,
 ): { prevSample: Tensor; predOriginalSample: Tensor } {
   // 3. "predicted x_0" of formula (12), and the noise that goes with it
   const predicted = predict(torch, config, coefficients, modelOutput, sample);
@@ -46,7 +60,9 @@ export function ddimStep(
   const predOriginalSample = limit(torch, config, predicted.original);
 
   // GLIDE derives the noise again from the clipped x_0
-  const predEpsilon = fresh.useClippedModelOutput ? noiseBetween(torch, coefficients, sample, predOriginalSample) : predicted.epsilon;
+  const predEpsilon = fresh.useClippedModelOutput
+    ? noiseBetween(torch, coefficients, sample, predOriginalSample)
+    : predicted.epsilon;
 
   // 6. "direction pointing to x_t" of formula (12)
   const direction = torch.mul(coefficients.directionScale, predEpsilon);
@@ -60,12 +76,19 @@ export function ddimStep(
 
 /** x_0 and e_theta, of which the network gave one, or a mixture. */
 function predict(
-  torch: Arithmetic, { prediction_type: type }: StepConfig, coefficients: DDIMCoefficients, modelOutput: Tensor, sample: Tensor,
+  torch: Arithmetic,
+  { prediction_type: type }: StepConfig,
+  coefficients: DDIMCoefficients,
+  modelOutput: Tensor,
+  sample: Tensor,
 ): { original: Tensor; epsilon: Tensor } {
   const { sqrtAlpha, sqrtBeta } = coefficients;
   switch (type) {
     case "epsilon":
-      return { original: torch.div(torch.sub(sample, torch.mul(sqrtBeta, modelOutput)), sqrtAlpha), epsilon: modelOutput };
+      return {
+        original: torch.div(torch.sub(sample, torch.mul(sqrtBeta, modelOutput)), sqrtAlpha),
+        epsilon: modelOutput,
+      };
     case "sample":
       return { original: modelOutput, epsilon: noiseBetween(torch, coefficients, sample, modelOutput) };
     case "v_prediction":
@@ -77,8 +100,11 @@ function predict(
 }
 
 function limit(torch: Arithmetic, config: StepConfig, predicted: Tensor): Tensor {
-  if (config.thresholding) return thresholdSample(torch, predicted, config.dynamic_thresholding_ratio, config.sample_max_value);
-  return config.clip_sample ? torch.op("clamp", predicted, -config.clip_sample_range, config.clip_sample_range) : predicted;
+  if (config.thresholding)
+    return thresholdSample(torch, predicted, config.dynamic_thresholding_ratio, config.sample_max_value);
+  return config.clip_sample
+    ? torch.op("clamp", predicted, -config.clip_sample_range, config.clip_sample_range)
+    : predicted;
 }
 
 /** e_theta of a sample and the clean sample that it is to come from. */

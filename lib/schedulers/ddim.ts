@@ -84,7 +84,10 @@ export class DDIMScheduler implements Scheduler {
    */
   static async fromPretrained(folder: string, options?: { subfolder?: string }): Promise<DDIMScheduler> {
     const { subfolder } = checkOptions(options, ["subfolder"], "DDIMScheduler.fromPretrained");
-    const path = join(checkString(folder, "folder"), subfolder === undefined ? "" : checkString(subfolder, "subfolder"));
+    const path = join(
+      checkString(folder, "folder"),
+      subfolder === undefined ? "" : checkString(subfolder, "subfolder"),
+    );
     return DDIMScheduler.fromConfig(await readConfig(path, SCHEDULER_FILE, COMPATIBLE_CLASSES));
   }
 
@@ -197,15 +200,24 @@ export class DDIMScheduler implements Scheduler {
 
   /** Look a step's alphas up, and refuse a step that cannot be taken with any eta. */
   #alphas(timestep: number): StepAlphas {
-    const { num_train_timesteps: total, set_alpha_to_one: endsAtOne, prediction_type: prediction, clip_sample: clips, thresholding } = this.config;
+    const {
+      num_train_timesteps: total,
+      set_alpha_to_one: endsAtOne,
+      prediction_type: prediction,
+      clip_sample: clips,
+      thresholding,
+    } = this.config;
     const previous = timestep - Math.floor(total / (this.#numInferenceSteps ?? total));
     const alpha = this.#alphasCumprod[timestep] ?? NaN;
     const alphaPrev = (previous >= 0 ? this.#alphasCumprod[previous] : endsAtOne ? 1 : this.#alphasCumprod[0]) ?? NaN;
     const alphas = { alpha, alphaPrev, where: `timestep ${timestep}` };
     // A division by 0: clipping brings infinities back, a quantile of infinities is none.
     if (alpha === 0 && prediction === "epsilon" && (thresholding || !clips)) {
-      throw unsolvable(alphas.where, "nothing of the sample is left there (zero terminal SNR), and noise alone does not say what it was; "
-        + "take prediction_type \"v_prediction\" or \"sample\", or a timestep_spacing that leaves it out");
+      throw unsolvable(
+        alphas.where,
+        "nothing of the sample is left there (zero terminal SNR), and noise alone does not say what it was; " +
+          'take prediction_type "v_prediction" or "sample", or a timestep_spacing that leaves it out',
+      );
     }
     checkAlphas(alphas);
     return alphas;
@@ -213,15 +225,21 @@ export class DDIMScheduler implements Scheduler {
 
   #checkStep(modelOutput: Tensor, timestep: number, sample: Tensor, options: DDIMStepOptions | undefined): CheckedStep {
     if (this.#numInferenceSteps === undefined) {
-      throw new LatentDiffusionError("ERR_INVALID_STATE", "DDIMScheduler.step needs a schedule: call setTimesteps(numInferenceSteps) first");
+      throw new LatentDiffusionError(
+        "ERR_INVALID_STATE",
+        "DDIMScheduler.step needs a schedule: call setTimesteps(numInferenceSteps) first",
+      );
     }
     if (!(modelOutput instanceof Tensor)) throw unexpected("a Tensor", "modelOutput", modelOutput);
     if (!(sample instanceof Tensor)) throw unexpected("a Tensor", "sample", sample);
     checkInteger(timestep, "timestep", 0, this.config.num_train_timesteps - 1);
     checkShapeOf(modelOutput, "modelOutput", sample);
-    const { eta = 0, useClippedModelOutput = false, generator, varianceNoise } = checkOptions(
-      options, ["eta", "useClippedModelOutput", "generator", "varianceNoise"], "DDIMScheduler.step",
-    );
+    const {
+      eta = 0,
+      useClippedModelOutput = false,
+      generator,
+      varianceNoise,
+    } = checkOptions(options, ["eta", "useClippedModelOutput", "generator", "varianceNoise"], "DDIMScheduler.step");
     if (generator !== undefined && varianceNoise !== undefined) {
       throw new InvalidArgumentError("Expected generator or varianceNoise but received both");
     }
@@ -231,7 +249,10 @@ export class DDIMScheduler implements Scheduler {
     }
     if (generator !== undefined) checkGenerators(generator, sample.shape[0] ?? 1, modelOutput.device);
     return {
-      eta: checkNumber(eta, "eta", 0, 1), useClippedModelOutput: checkBoolean(useClippedModelOutput, "useClippedModelOutput"), generator, varianceNoise,
+      eta: checkNumber(eta, "eta", 0, 1),
+      useClippedModelOutput: checkBoolean(useClippedModelOutput, "useClippedModelOutput"),
+      generator,
+      varianceNoise,
     };
   }
 }
@@ -257,5 +278,7 @@ function drawFor(modelOutput: Tensor, generator: Generator | readonly Generator[
 
 function checkShapeOf(tensor: Tensor, name: string, sample: Tensor): void {
   if (tensor.shape.join() === sample.shape.join()) return;
-  throw new InvalidArgumentError(`Expected the shape [${sample.shape.join(", ")}] of sample for ${name} but received [${tensor.shape.join(", ")}]`);
+  throw new InvalidArgumentError(
+    `Expected the shape [${sample.shape.join(", ")}] of sample for ${name} but received [${tensor.shape.join(", ")}]`,
+  );
 }

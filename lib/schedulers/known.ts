@@ -21,7 +21,8 @@ export async function loadScheduler(className: unknown, folder: string): Promise
   const known = SCHEDULERS.get(className as string);
   if (known) return known.fromPretrained(folder);
   throw unknownClass(
-    `the scheduler of ${folder}`, className,
+    `the scheduler of ${folder}`,
+    className,
     `; bring one instead: { scheduler: await DDIMScheduler.fromPretrained(${JSON.stringify(folder)}) } reads such a file's betas`,
   );
 }
@@ -48,5 +49,8 @@ export function schedulerFromConfig(config: object): Scheduler {
 
 function unknownClass(where: string, className: unknown, advice = ""): LatentDiffusionError {
   const names = [...SCHEDULERS.keys()].map((name) => JSON.stringify(name)).join(" or ");
-  return new LatentDiffusionError("ERR_CONFIG_UNSUPPORTED", `Expected ${names} for ${where} but received ${JSON.stringify(className)}${advice}`);
+  return new LatentDiffusionError(
+    "ERR_CONFIG_UNSUPPORTED",
+    `Expected ${names} for ${where} but received ${JSON.stringify(className)}${advice}`,
+  );
 }

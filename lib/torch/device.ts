@@ -19,7 +19,10 @@ export function checkDevice(value: unknown, option: string): Device {
   const index = Number(match[1] ?? 0);
   const { cudaDevices } = native().runtimeInfo();
   if (!openedLibTorch()?.cuda) {
-    throw new LatentDiffusionError("ERR_DEVICE_UNAVAILABLE", `${option}: ${String(value)} needs a CUDA build of LibTorch, and the one in use is a CPU build`);
+    throw new LatentDiffusionError(
+      "ERR_DEVICE_UNAVAILABLE",
+      `${option}: ${String(value)} needs a CUDA build of LibTorch, and the one in use is a CPU build`,
+    );
   }
   if (index >= cudaDevices) {
     const found = cudaDevices === 0 ? "no CUDA device was found" : `there are ${cudaDevices} CUDA devices`;
@@ -36,7 +39,15 @@ export function checkFloatingDType(value: unknown, option: string): FloatingDTyp
 }
 
 /** Check the options that say how a network runs; what is left out is not checked. */
-export function checkExecution({ device, dtype, optimize }: { device?: unknown; dtype?: unknown; optimize?: unknown }): void {
+export function checkExecution({
+  device,
+  dtype,
+  optimize,
+}: {
+  device?: unknown;
+  dtype?: unknown;
+  optimize?: unknown;
+}): void {
   if (device !== undefined) checkDevice(device, "device");
   if (dtype !== undefined) checkFloatingDType(dtype, "dtype");
   if (optimize !== undefined) checkBoolean(optimize, "optimize");

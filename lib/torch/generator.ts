@@ -1,7 +1,17 @@
 import { inspect } from "node:util";
 import { checkDevice } from "./device.js";
 import { InvalidArgumentError, LatentDiffusionError } from "../errors.js";
-import { type Device, type DType, DTYPES, type GeneratorHandle, native, type NativeArgument, run, settle, type TensorHandle } from "../native/contract.js";
+import {
+  type Device,
+  type DType,
+  DTYPES,
+  type GeneratorHandle,
+  native,
+  type NativeArgument,
+  run,
+  settle,
+  type TensorHandle,
+} from "../native/contract.js";
 import { checkShape, type Tensor, wrapTensor } from "./tensor.js";
 import { checkOneOf, checkOptions, unexpected } from "../validate.js";
 
@@ -17,7 +27,8 @@ export class Generator {
 
   /** Not for callers: use {@link Generator.fromSeed}. */
   constructor(internal: typeof INTERNAL, handle: GeneratorHandle) {
-    if (internal !== INTERNAL) throw new InvalidArgumentError("Generator is not constructed directly; use Generator.fromSeed(seed)");
+    if (internal !== INTERNAL)
+      throw new InvalidArgumentError("Generator is not constructed directly; use Generator.fromSeed(seed)");
     this.device = native().generatorInfo(handle).device as Device;
     this.#handle = handle;
   }
@@ -31,7 +42,10 @@ export class Generator {
     const { device = "cpu" } = checkOptions(options, ["device"], "Generator.fromSeed");
     const value = checkSeed(seed, "seed");
     const full = checkDevice(device, "device");
-    return new Generator(INTERNAL, run(() => native().generatorCreate(full, value), Generator.fromSeed));
+    return new Generator(
+      INTERNAL,
+      run(() => native().generatorCreate(full, value), Generator.fromSeed),
+    );
   }
 
   /** The seed that the generator was made with. */
@@ -82,7 +96,9 @@ export class Generator {
    */
   static async draw(generator: Generator, kind: "rand" | "randn", shape: readonly number[]): Promise<Tensor> {
     const args = generator.#arguments(shape, "float32");
-    return wrapTensor(await settle(() => native().opAsync(`${kind}.generator`, args), Generator.draw) as TensorHandle);
+    return wrapTensor(
+      (await settle(() => native().opAsync(`${kind}.generator`, args), Generator.draw)) as TensorHandle,
+    );
   }
 
   /** Free the state; a second call does nothing. */
@@ -111,7 +127,8 @@ export class Generator {
 
 /** Check a seed as `torch.Generator.manual_seed` takes it. @returns the seed as an unsigned 64-bit integer */
 export function checkSeed(value: unknown, option: string): bigint {
-  const integer = typeof value === "bigint" || Number.isSafeInteger(value) ? BigInt(value as number | bigint) : undefined;
+  const integer =
+    typeof value === "bigint" || Number.isSafeInteger(value) ? BigInt(value as number | bigint) : undefined;
   if (integer === undefined || integer < -(2n ** 63n) || integer >= 2n ** 64n) {
     throw unexpected("an integer from -2^63 to 2^64 - 1 (a bigint beyond 2^53)", option, value);
   }

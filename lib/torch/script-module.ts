@@ -2,8 +2,19 @@ import { inspect } from "node:util";
 import { checkDevice, checkExecution, checkFloatingDType, type FloatingDType, isFloating } from "./device.js";
 import { abortable, InvalidArgumentError, LatentDiffusionError, throwIfAborted } from "../errors.js";
 import {
-  type CheckpointHandle, type Device, type DType, type ExecutableHandle, type ModuleHandle, type ModuleInfo, type ModuleSpec,
-  native, type NativeArgument, type NativeResult, type NativeWeight, settle, type TensorHandle,
+  type CheckpointHandle,
+  type Device,
+  type DType,
+  type ExecutableHandle,
+  type ModuleHandle,
+  type ModuleInfo,
+  type ModuleSpec,
+  native,
+  type NativeArgument,
+  type NativeResult,
+  type NativeWeight,
+  settle,
+  type TensorHandle,
 } from "../native/contract.js";
 import { replaceNamedFile } from "../files/atomic-file.js";
 import { handleOf, Tensor, wrapTensor } from "./tensor.js";
@@ -66,7 +77,10 @@ export class ScriptModule {
 
   /** Not for callers: use {@link ScriptModule.load}. */
   constructor(internal: typeof INTERNAL, module: ModuleHandle, weights: readonly Weight[] | null) {
-    if (internal !== INTERNAL) throw new InvalidArgumentError("ScriptModule is not constructed directly; use ScriptModule.load(path, { trusted: true })");
+    if (internal !== INTERNAL)
+      throw new InvalidArgumentError(
+        "ScriptModule is not constructed directly; use ScriptModule.load(path, { trusted: true })",
+      );
     this.info = native().moduleInfo(module);
     this.#module = module;
     this.#weights = weights;
@@ -84,7 +98,8 @@ export class ScriptModule {
     checkString(path, "path");
     if (trusted !== true) {
       throw new LatentDiffusionError(
-        "ERR_TORCHSCRIPT_UNTRUSTED", "Loading a TorchScript file runs code of the file; pass { trusted: true } if you trust where it came from",
+        "ERR_TORCHSCRIPT_UNTRUSTED",
+        "Loading a TorchScript file runs code of the file; pass { trusted: true } if you trust where it came from",
       );
     }
     checkExecution(execution);
@@ -96,24 +111,31 @@ export class ScriptModule {
    * Compile a network that this package wrote.
    * @param weights by full parameter name; all of them, in the shapes of the spec (callers have checked)
    */
-  static async define(spec: ModuleSpec, weights: ReadonlyMap<string, Weight>, options?: ExecutionOptions): Promise<ScriptModule> {
+  static async define(
+    spec: ModuleSpec,
+    weights: ReadonlyMap<string, Weight>,
+    options?: ExecutionOptions,
+  ): Promise<ScriptModule> {
     const execution = checkOptions(options, EXECUTION_OPTIONS, "ScriptModule.define");
     checkExecution(execution);
     const handle = await settle(() => native().moduleDefine(spec), ScriptModule.define);
-    const ordered = native().moduleInfo(handle).parameters.map(({ name }) => {
-      const weight = weights.get(name);
-      if (!weight) throw new LatentDiffusionError("ERR_CHECKPOINT_INVALID", `No weight for the parameter ${name}`);
-      return weight;
-    });
+    const ordered = native()
+      .moduleInfo(handle)
+      .parameters.map(({ name }) => {
+        const weight = weights.get(name);
+        if (!weight) throw new LatentDiffusionError("ERR_CHECKPOINT_INVALID", `No weight for the parameter ${name}`);
+        return weight;
+      });
     return ScriptModule.#start(new ScriptModule(INTERNAL, handle, ordered), execution);
   }
 
   static async #start(module: ScriptModule, options: ExecutionOptions): Promise<ScriptModule> {
-    const own = module.info.parameters.find(({ dtype }) => isFloating(dtype))?.dtype ?? module.info.bakedDtype ?? "float32";
+    const own =
+      module.info.parameters.find(({ dtype }) => isFloating(dtype))?.dtype ?? module.info.bakedDtype ?? "float32";
     // A file without a wish keeps each weight's dtype, and is known by the first one's.
     const asStored = module.#weights === null && options.dtype === undefined;
     try {
-      const dtype = options.dtype ?? (asStored ? own as FloatingDType : "float32");
+      const dtype = options.dtype ?? (asStored ? (own as FloatingDType) : "float32");
       const staged = await module.#derive({ device: "cpu", optimize: true, ...options, dtype }, asStored);
       staged.commit();
       return module;
@@ -155,10 +177,15 @@ export class ScriptModule {
    * @param options `signal`: stops waiting at once; what is queued is dropped, what runs is let run out
    * @throws AbortError; LatentDiffusionError `ERR_TORCH` with LibTorch's message, `ERR_OUT_OF_MEMORY`, `ERR_DISPOSED`
    */
-  async call(method: string, args: readonly ScriptArgument[], options?: { signal?: AbortSignal }): Promise<ScriptResult> {
+  async call(
+    method: string,
+    args: readonly ScriptArgument[],
+    options?: { signal?: AbortSignal },
+  ): Promise<ScriptResult> {
     const { signal } = checkOptions(options, ["signal"], "ScriptModule.call");
     checkSignal(signal, "signal");
-    if (!this.info.methods.includes(method)) throw unexpected(`a method of the module (${this.info.methods.join(", ")})`, "method", method);
+    if (!this.info.methods.includes(method))
+      throw unexpected(`a method of the module (${this.info.methods.join(", ")})`, "method", method);
     if (!Array.isArray(args)) throw unexpected("an array of arguments", "args", args);
     const { handle } = this.#running();
     const lowered = args.map(lowerArgument);
@@ -185,11 +212,22 @@ export class ScriptModule {
     checkExecution(execution);
     const before = this.#lastMove;
     let end = (): void => undefined;
-    this.#lastMove = new Promise<void>((resolve) => { end = resolve; });
+    this.#lastMove = new Promise<void>((resolve) => {
+      end = resolve;
+    });
     await before;
     try {
       const { commit, discard } = await this.#derive(execution, false);
-      return { commit: () => { commit(); end(); }, discard: () => { discard(); end(); } };
+      return {
+        commit: () => {
+          commit();
+          end();
+        },
+        discard: () => {
+          discard();
+          end();
+        },
+      };
     } catch (error) {
       end();
       throw error;
@@ -233,7 +271,9 @@ export class ScriptModule {
     if (this.#disposed) throw disposedError();
     const target = dtype === undefined ? null : checkFloatingDType(dtype, "dtype");
     // Begun before anything is waited for: the module may be disposed next.
-    await replaceNamedFile(path, (temporary) => settle(() => native().moduleSave(this.#module, this.#lowerWeights(), temporary, target), this.save));
+    await replaceNamedFile(path, (temporary) =>
+      settle(() => native().moduleSave(this.#module, this.#lowerWeights(), temporary, target), this.save),
+    );
   }
 
   /** Free the code and the weights, after what is queued; a second call does nothing. */
@@ -250,7 +290,10 @@ export class ScriptModule {
 
   [inspect.custom](): string {
     if (this.#disposed) return "ScriptModule(disposed)";
-    const count = this.info.parameters.reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0);
+    const count = this.info.parameters.reduce(
+      (sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1),
+      0,
+    );
     return `ScriptModule(${count} parameters, ${this.dtype}, ${this.device}, methods ${this.info.methods.join(", ")})`;
   }
 
@@ -260,7 +303,11 @@ export class ScriptModule {
   }
 
   #lowerWeights(): NativeWeight[] | null {
-    return this.#weights?.map((weight) => (weight instanceof Tensor ? handleOf(weight) : [weight.file, weight.dtype, weight.shape, weight.offset])) ?? null;
+    return (
+      this.#weights?.map((weight) =>
+        weight instanceof Tensor ? handleOf(weight) : [weight.file, weight.dtype, weight.shape, weight.offset],
+      ) ?? null
+    );
   }
 
   #checkBaked(device: Device, dtype: FloatingDType): void {
@@ -268,8 +315,8 @@ export class ScriptModule {
     if ((bakedDevice !== null && bakedDevice !== device) || (bakedDtype !== null && bakedDtype !== dtype)) {
       throw new LatentDiffusionError(
         "ERR_CONFIG_UNSUPPORTED",
-        `This TorchScript file was traced or frozen for ${bakedDevice ?? device} and ${bakedDtype ?? dtype}, which its code names; `
-          + `for ${device} and ${dtype}, export it again there, or load the diffusers checkpoint instead`,
+        `This TorchScript file was traced or frozen for ${bakedDevice ?? device} and ${bakedDtype ?? dtype}, which its code names; ` +
+          `for ${device} and ${dtype}, export it again there, or load the diffusers checkpoint instead`,
       );
     }
   }

@@ -2,7 +2,16 @@ import { inspect } from "node:util";
 import { checkDevice } from "./device.js";
 import { InvalidArgumentError, LatentDiffusionError } from "../errors.js";
 import {
-  type Device, type DType, DTYPES, native, type NativeArgument, type NativeResult, type NumericArray, run, settle, type TensorHandle,
+  type Device,
+  type DType,
+  DTYPES,
+  native,
+  type NativeArgument,
+  type NativeResult,
+  type NumericArray,
+  run,
+  settle,
+  type TensorHandle,
 } from "../native/contract.js";
 import { EDGE, formatValues } from "./tensor-format.js";
 import { checkInteger, checkOneOf, checkOptions, unexpected } from "../validate.js";
@@ -14,8 +23,13 @@ const PRINTED_MOST = 1500;
 
 /** The dtype that each typed array carries by itself. */
 const ARRAY_DTYPES: readonly (readonly [new (...args: never[]) => NumericArray, DType])[] = [
-  [Float32Array, "float32"], [Float64Array, "float64"], [BigInt64Array, "int64"], [Int32Array, "int32"],
-  [Int16Array, "int16"], [Int8Array, "int8"], [Uint8Array, "uint8"],
+  [Float32Array, "float32"],
+  [Float64Array, "float64"],
+  [BigInt64Array, "int64"],
+  [Int32Array, "int32"],
+  [Int16Array, "int16"],
+  [Int8Array, "int8"],
+  [Uint8Array, "uint8"],
 ];
 
 const INTERNAL = Symbol("latent-diffusion internal");
@@ -33,7 +47,8 @@ export class Tensor {
 
   /** Not for callers: use {@link Tensor.from}. */
   constructor(internal: typeof INTERNAL, handle: TensorHandle) {
-    if (internal !== INTERNAL) throw new InvalidArgumentError("Tensor is not constructed directly; use Tensor.from(data, shape)");
+    if (internal !== INTERNAL)
+      throw new InvalidArgumentError("Tensor is not constructed directly; use Tensor.from(data, shape)");
     const info = native().tensorInfo(handle);
     this.shape = Object.freeze(info.shape);
     this.dtype = info.dtype;
@@ -51,16 +66,20 @@ export class Tensor {
   static from(data: NumericArray | readonly number[], shape?: readonly number[], options?: { dtype?: DType }): Tensor {
     const { dtype } = checkOptions(options, ["dtype"], "Tensor.from");
     if (dtype !== undefined) checkOneOf(dtype, "dtype", DTYPES);
-    const source = Array.isArray(data) ? Float32Array.from(data, (value: unknown, i) => {
-      if (typeof value !== "number") throw unexpected("a number", `data[${i}]`, value);
-      return value;
-    }) : data;
+    const source = Array.isArray(data)
+      ? Float32Array.from(data, (value: unknown, i) => {
+          if (typeof value !== "number") throw unexpected("a number", `data[${i}]`, value);
+          return value;
+        })
+      : data;
     const own = ARRAY_DTYPES.find(([constructor]) => source instanceof constructor)?.[1];
     if (own === undefined) throw unexpected("a typed array or an array of numbers", "data", data);
     const sizes = checkShape(shape ?? [source.length], "shape");
     const count = sizes.reduce((product, size) => product * size, 1);
     if (count !== source.length) {
-      throw new InvalidArgumentError(`Expected ${count} elements for shape [${sizes.join(", ")}] but received ${source.length}`);
+      throw new InvalidArgumentError(
+        `Expected ${count} elements for shape [${sizes.join(", ")}] but received ${source.length}`,
+      );
     }
     const handle = run(() => native().tensorFrom(unshared(source as NumericArray), sizes, own), Tensor.from);
     const tensor = new Tensor(INTERNAL, handle);
@@ -168,50 +187,50 @@ export function checkShape(value: unknown, option: string): readonly number[] {
 
 /** The operators that may be called, with `aten`'s argument order; numbers are Scalars or ints, as the schema says. */
 export interface Operators {
-  "abs": (self: Tensor) => Tensor;
+  abs: (self: Tensor) => Tensor;
   "add.Scalar": (self: Tensor, other: number, alpha?: number) => Tensor;
   "add.Tensor": (self: Tensor, other: Tensor, alpha?: number) => Tensor;
   "arange.start_step": (start: number, end: number, step: number, dtype?: DType) => Tensor;
-  "cat": (tensors: readonly Tensor[], dim?: number) => Tensor;
-  "clamp": (self: Tensor, min?: number | null, max?: number | null) => Tensor;
+  cat: (tensors: readonly Tensor[], dim?: number) => Tensor;
+  clamp: (self: Tensor, min?: number | null, max?: number | null) => Tensor;
   "clamp.Tensor": (self: Tensor, min?: Tensor | null, max?: Tensor | null) => Tensor;
-  "contiguous": (self: Tensor) => Tensor;
-  "cos": (self: Tensor) => Tensor;
-  "cumprod": (self: Tensor, dim: number) => Tensor;
+  contiguous: (self: Tensor) => Tensor;
+  cos: (self: Tensor) => Tensor;
+  cumprod: (self: Tensor, dim: number) => Tensor;
   "div.Scalar": (self: Tensor, other: number) => Tensor;
   "div.Tensor": (self: Tensor, other: Tensor) => Tensor;
-  "exp": (self: Tensor) => Tensor;
-  "flip": (self: Tensor, dims: readonly number[]) => Tensor;
-  "full": (size: readonly number[], value: number, dtype?: DType) => Tensor;
-  "index_select": (self: Tensor, dim: number, index: Tensor) => Tensor;
-  "linspace": (start: number, end: number, steps: number, dtype?: DType) => Tensor;
-  "log": (self: Tensor) => Tensor;
-  "max": (self: Tensor) => Tensor;
+  exp: (self: Tensor) => Tensor;
+  flip: (self: Tensor, dims: readonly number[]) => Tensor;
+  full: (size: readonly number[], value: number, dtype?: DType) => Tensor;
+  index_select: (self: Tensor, dim: number, index: Tensor) => Tensor;
+  linspace: (start: number, end: number, steps: number, dtype?: DType) => Tensor;
+  log: (self: Tensor) => Tensor;
+  max: (self: Tensor) => Tensor;
   "mul.Scalar": (self: Tensor, other: number) => Tensor;
   "mul.Tensor": (self: Tensor, other: Tensor) => Tensor;
-  "neg": (self: Tensor) => Tensor;
-  "ones": (size: readonly number[], dtype?: DType) => Tensor;
-  "permute": (self: Tensor, dims: readonly number[]) => Tensor;
+  neg: (self: Tensor) => Tensor;
+  ones: (size: readonly number[], dtype?: DType) => Tensor;
+  permute: (self: Tensor, dims: readonly number[]) => Tensor;
   "pow.Scalar": (self: number, exponent: Tensor) => Tensor;
   "pow.Tensor_Scalar": (self: Tensor, exponent: number) => Tensor;
-  "quantile": (self: Tensor, q: Tensor, dim?: number | null, keepdim?: boolean) => Tensor;
+  quantile: (self: Tensor, q: Tensor, dim?: number | null, keepdim?: boolean) => Tensor;
   "quantile.scalar": (self: Tensor, q: number, dim?: number | null, keepdim?: boolean) => Tensor;
-  "reciprocal": (self: Tensor) => Tensor;
+  reciprocal: (self: Tensor) => Tensor;
   "repeat_interleave.self_int": (self: Tensor, repeats: number, dim?: number | null) => Tensor;
-  "reshape": (self: Tensor, shape: readonly number[]) => Tensor;
-  "round": (self: Tensor) => Tensor;
+  reshape: (self: Tensor, shape: readonly number[]) => Tensor;
+  round: (self: Tensor) => Tensor;
   "rsub.Scalar": (self: Tensor, other: number, alpha?: number) => Tensor;
   "select.int": (self: Tensor, dim: number, index: number) => Tensor;
-  "sigmoid": (self: Tensor) => Tensor;
+  sigmoid: (self: Tensor) => Tensor;
   "slice.Tensor": (self: Tensor, dim: number, start?: number | null, end?: number | null, step?: number) => Tensor;
-  "sqrt": (self: Tensor) => Tensor;
-  "stack": (tensors: readonly Tensor[], dim?: number) => Tensor;
+  sqrt: (self: Tensor) => Tensor;
+  stack: (tensors: readonly Tensor[], dim?: number) => Tensor;
   "sub.Scalar": (self: Tensor, other: number, alpha?: number) => Tensor;
   "sub.Tensor": (self: Tensor, other: Tensor, alpha?: number) => Tensor;
   "to.device": (self: Tensor, device: Device, dtype: DType) => Tensor;
   "to.dtype": (self: Tensor, dtype: DType) => Tensor;
-  "unsqueeze": (self: Tensor, dim: number) => Tensor;
-  "zeros": (size: readonly number[], dtype?: DType) => Tensor;
+  unsqueeze: (self: Tensor, dim: number) => Tensor;
+  zeros: (size: readonly number[], dtype?: DType) => Tensor;
 }
 
 type Operand = Tensor | number | boolean | string | null | undefined | readonly number[] | readonly Tensor[];
@@ -227,19 +246,24 @@ export function op<Name extends keyof Operators>(name: Name, ...operands: Parame
 }
 
 /** Run one operator on the executor of the first tensor's device; for tensors of an image's size and more. */
-export async function opAsync<Name extends keyof Operators>(name: Name, ...operands: Parameters<Operators[Name]>): Promise<Tensor> {
+export async function opAsync<Name extends keyof Operators>(
+  name: Name,
+  ...operands: Parameters<Operators[Name]>
+): Promise<Tensor> {
   return wrapResult(await settle(() => native().opAsync(name, lower(operands as readonly Operand[])), opAsync));
 }
 
 function lower(operands: readonly Operand[]): NativeArgument[] {
   return operands.map((operand) => {
     if (operand instanceof Tensor) return handleOf(operand);
-    if (Array.isArray(operand)) return operand.map((item: number | Tensor) => (item instanceof Tensor ? handleOf(item) : item)) as number[];
+    if (Array.isArray(operand))
+      return operand.map((item: number | Tensor) => (item instanceof Tensor ? handleOf(item) : item)) as number[];
     return operand as NativeArgument;
   });
 }
 
 function wrapResult(result: NativeResult): Tensor {
-  if (typeof result !== "object" || Array.isArray(result)) throw new LatentDiffusionError("ERR_INTERNAL", "An operator did not return one tensor");
+  if (typeof result !== "object" || Array.isArray(result))
+    throw new LatentDiffusionError("ERR_INTERNAL", "An operator did not return one tensor");
   return wrapTensor(result as TensorHandle);
 }

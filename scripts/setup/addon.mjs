@@ -6,8 +6,9 @@ import { addonFile, inProject } from "./paths.mjs";
 
 /** What one compiler process may take: LibTorch's headers are large. */
 const BYTES_PER_COMPILER = 1.5 * 2 ** 30;
-const ADVICE = "Building needs CMake 3.22 or later and a C++20 compiler (on Debian: `apt-get install cmake g++ ninja-build`; "
-  + "on macOS: `xcode-select --install` and CMake; on Windows: Visual Studio 2022 with C++). The full output is in the log named above.";
+const ADVICE =
+  "Building needs CMake 3.22 or later and a C++20 compiler (on Debian: `apt-get install cmake g++ ninja-build`; " +
+  "on macOS: `xcode-select --install` and CMake; on Windows: Visual Studio 2022 with C++). The full output is in the log named above.";
 
 /**
  * Build the addon with cmake-js, unless it was built from these sources and headers.
@@ -19,7 +20,10 @@ const ADVICE = "Building needs CMake 3.22 or later and a C++20 compiler (on Debi
 export async function ensureAddon(say, libTorch, { force = false } = {}) {
   // Not the path: one addon serves every build (CPU, CUDA) of one LibTorch version, wherever it lies.
   const [version] = libTorch.version.split("+");
-  const hash = fingerprint(["native", "CMakeLists.txt"], [version, process.platform, process.arch, readInstalledVersions()]);
+  const hash = fingerprint(
+    ["native", "CMakeLists.txt"],
+    [version, process.platform, process.arch, readInstalledVersions()],
+  );
   if (!force && existsSync(addonFile) && isFresh("addon", hash)) return { result: "built already" };
   say("building the addon");
   const cmakeJs = [process.execPath, inProject("node_modules/cmake-js/bin/cmake-js")];
@@ -28,7 +32,9 @@ export async function ensureAddon(say, libTorch, { force = false } = {}) {
   await runCommand([...cmakeJs, "configure", ...definitions], { log: "configure", advice: ADVICE });
   const jobs = Math.max(1, Math.min(availableParallelism(), Math.floor(totalmem() / BYTES_PER_COMPILER)));
   await runCommand([...cmakeJs, "build", "--parallel", String(jobs)], {
-    log: "build", advice: ADVICE, onOutput: (text) => showProgress(text, say),
+    log: "build",
+    advice: ADVICE,
+    onOutput: (text) => showProgress(text, say),
   });
   remember("addon", hash);
   return { result: "addon built" };
@@ -39,7 +45,9 @@ function forgetOtherLibTorch(path) {
   const cache = inProject("build/CMakeCache.txt");
   if (!existsSync(cache)) return;
   const text = readFileSync(cache, "utf8");
-  const same = text.includes(`LIBTORCH:PATH=${path}\n`) && text.includes(`CMAKE_HOME_DIRECTORY:INTERNAL=${inProject("").replace(/[\\/]$/, "")}\n`);
+  const same =
+    text.includes(`LIBTORCH:PATH=${path}\n`) &&
+    text.includes(`CMAKE_HOME_DIRECTORY:INTERNAL=${inProject("").replace(/[\\/]$/, "")}\n`);
   if (same) return;
   rmSync(cache);
   rmSync(inProject("build/CMakeFiles"), { recursive: true, force: true });

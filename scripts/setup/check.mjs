@@ -18,12 +18,18 @@ console.log(JSON.stringify({ version: libtorch.version, cpuCapability }));
  * @throws {SetupError} with what Node said
  */
 export async function ensureItWorks(say, libTorch) {
-  const hash = fingerprint(["build/addon.sha256", "build/typescript.sha256"], [libTorch.path, libTorch.version, process.version]);
+  const hash = fingerprint(
+    ["build/addon.sha256", "build/typescript.sha256"],
+    [libTorch.path, libTorch.version, process.version],
+  );
   if (isFresh("check", hash)) return { result: "checked already" };
   say("making a first tensor");
   const { code, output, stdout } = await capture([process.execPath, "-e", FIRST_TENSOR, inProject("dist/index.js")]);
   if (code !== 0) {
-    throw new SetupError(`The addon was built and does not work (${code}):\n${output.trim()}`, `\`npm run clean\` and another try builds everything anew. The addon is ${addonFile}.`);
+    throw new SetupError(
+      `The addon was built and does not work (${code}):\n${output.trim()}`,
+      `\`npm run clean\` and another try builds everything anew. The addon is ${addonFile}.`,
+    );
   }
   remember("check", hash);
   const { version, cpuCapability } = JSON.parse(stdout);

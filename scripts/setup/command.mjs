@@ -30,7 +30,12 @@ export async function runCommand(command, { log, advice, env = process.env, cwd 
   const file = join(logFolder, `${log}.log`);
   writeFileSync(file, `$ ${command.join(" ")}\n${output}`);
   if (code === 0) return output;
-  const tail = output.trimEnd().split("\n").slice(-25).map((text) => `    ${text}`).join("\n");
+  const tail = output
+    .trimEnd()
+    .split("\n")
+    .slice(-25)
+    .map((text) => `    ${text}`)
+    .join("\n");
   const where = relative(process.cwd(), file);
   throw new SetupError(`\`${command.slice(0, 4).join(" ")}\` failed (${code}); the end of ${where}:\n${tail}`, advice);
 }

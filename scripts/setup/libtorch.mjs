@@ -14,8 +14,9 @@ const VARIABLE = "LATENT_DIFFUSION_LIBTORCH";
 const CPU_INDEX = ["--index-url", "https://download.pytorch.org/whl/cpu", "--retries", "0", "--timeout", "10"];
 const PIP_OPTIONS = ["--no-compile", "--disable-pip-version-check", "--root-user-action", "ignore"];
 
-const ADVICE = `Install one with \`python3 -m pip install torch==${LIBTORCH_VERSION}\` (or unpack a LibTorch ${LIBTORCH_VERSION} from pytorch.org), `
-  + `set ${VARIABLE} to the folder that holds its include/ and lib/, and run the command again.`;
+const ADVICE =
+  `Install one with \`python3 -m pip install torch==${LIBTORCH_VERSION}\` (or unpack a LibTorch ${LIBTORCH_VERSION} from pytorch.org), ` +
+  `set ${VARIABLE} to the folder that holds its include/ and lib/, and run the command again.`;
 
 /**
  * @typedef {object} LibTorch
@@ -33,14 +34,16 @@ const ADVICE = `Install one with \`python3 -m pip install torch==${LIBTORCH_VERS
 export async function ensureLibTorch(say, note) {
   const recorded = readRecord();
   if (recorded) return { result: describe(recorded), value: recorded };
-  const chosen = fromEnvironment() ?? await fromPython(say, note) ?? await fromPrivateFolder(say);
+  const chosen = fromEnvironment() ?? (await fromPython(say, note)) ?? (await fromPrivateFolder(say));
   mkdirSync(dirname(libTorchRecord), { recursive: true });
   writeFileSync(libTorchRecord, `${JSON.stringify(chosen, null, 2)}\n`);
   return { result: describe(chosen), value: chosen };
 }
 
 function describe({ version, path, source }) {
-  const origin = { environment: `from ${VARIABLE}`, python: "of the Python on the PATH", private: "installed here" }[source];
+  const origin = { environment: `from ${VARIABLE}`, python: "of the Python on the PATH", private: "installed here" }[
+    source
+  ];
   return `LibTorch ${version}, ${origin}: ${path}`;
 }
 
@@ -68,7 +71,11 @@ function fromEnvironment() {
   if (!value) return undefined;
   const path = resolve(value);
   const reason = whyRefused(path);
-  if (reason) throw new SetupError(`${VARIABLE}=${value} is of no use: ${reason}`, `Unset it to let setup find or install one. Or: ${ADVICE}`);
+  if (reason)
+    throw new SetupError(
+      `${VARIABLE}=${value} is of no use: ${reason}`,
+      `Unset it to let setup find or install one. Or: ${ADVICE}`,
+    );
   return { path, version: versionOf(path), source: "environment" };
 }
 
@@ -77,7 +84,7 @@ async function fromPython(say, note) {
   const python = await findPython();
   if (!python?.torch) return undefined;
   const { path } = python.torch;
-  const reason = whyRefused(path) ?? await whyNotLoadable(python.executable, path);
+  const reason = whyRefused(path) ?? (await whyNotLoadable(python.executable, path));
   if (reason) {
     note(`passing over ${path}: ${reason}`);
     return undefined;
@@ -92,7 +99,7 @@ async function fromPrivateFolder(say) {
     const what = python ? `Python ${python.version} has no pip` : "no Python was found on the PATH";
     throw new SetupError(`There is no LibTorch, and ${what} to install it with`, ADVICE);
   }
-  if (whyRefused(path) || await whyNotLoadable(python.executable, path)) await install(python, say);
+  if (whyRefused(path) || (await whyNotLoadable(python.executable, path))) await install(python, say);
   return { path, version: versionOf(path), source: "private" };
 }
 
@@ -108,7 +115,11 @@ async function fromPrivateFolder(say) {
 export async function installTorch(pip, requirement, options) {
   const command = [...pip, ...PIP_OPTIONS, "--no-deps", requirement];
   try {
-    await runCommand([...command, ...CPU_INDEX], { ...options, log: `${options.log}-cpu-index`, env: withoutPipSettings() });
+    await runCommand([...command, ...CPU_INDEX], {
+      ...options,
+      log: `${options.log}-cpu-index`,
+      env: withoutPipSettings(),
+    });
   } catch (error) {
     if (!(error instanceof SetupError)) throw error;
     await runCommand(command, options);
@@ -128,9 +139,14 @@ async function install(python, say) {
   const torch = join(partial, "torch");
   const pip = [python.executable, "-m", "pip", "install", "--target", partial];
   const requirement = `torch==${LIBTORCH_VERSION}`;
-  const options = { log: "libtorch", advice: `torch ${LIBTORCH_VERSION} has wheels for Python 3.10 to 3.14; here is ${python.version}. ${ADVICE}` };
+  const options = {
+    log: "libtorch",
+    advice: `torch ${LIBTORCH_VERSION} has wheels for Python 3.10 to 3.14; here is ${python.version}. ${ADVICE}`,
+  };
   rmSync(partial, { recursive: true, force: true });
-  say(`installing torch ${LIBTORCH_VERSION} by pip under .local/ (its libraries serve as LibTorch; no Python is used at run time)`);
+  say(
+    `installing torch ${LIBTORCH_VERSION} by pip under .local/ (its libraries serve as LibTorch; no Python is used at run time)`,
+  );
   await installTorch(pip, requirement, options);
   let reason = await whyNotLoadable(python.executable, torch);
   if (reason) {

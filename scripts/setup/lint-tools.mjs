@@ -6,7 +6,8 @@ import { findPython } from "./python.mjs";
 
 /** Other versions format and warn otherwise, so these are pinned, and the system's own are not used. */
 const VERSION = "22.1.8";
-const ADVICE = "clang-format and clang-tidy come as Python wheels; that needs Python with venv and pip, and a package index.";
+const ADVICE =
+  "clang-format and clang-tidy come as Python wheels; that needs Python with venv and pip, and a package index.";
 
 /**
  * Install clang-format and clang-tidy into a private Python environment, unless they are there.
@@ -28,6 +29,7 @@ export async function ensureLintTools(say) {
   const own = join(binaries, "python");
   const packages = [`clang-format==${VERSION}`, `clang-tidy==${VERSION}`];
   await runCommand([own, "-m", "pip", "install", "--disable-pip-version-check", "--no-deps", ...packages], options);
-  if (!Object.values(value).every((program) => existsSync(program) || existsSync(`${program}.exe`))) throw new SetupError(`pip installed ${result} without their programs`, ADVICE);
+  if (!Object.values(value).every((program) => existsSync(program) || existsSync(`${program}.exe`)))
+    throw new SetupError(`pip installed ${result} without their programs`, ADVICE);
   return { result, value };
 }

@@ -22,8 +22,23 @@ export async function ensurePeers(say, { python }) {
     say("installing the rivals under .local/ (350 MB)");
     const partial = `${peersFolder}.partial`;
     rmSync(partial, { recursive: true, force: true });
-    const command = [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-compile", "--no-deps", "--target", partial, "--requirement", REQUIREMENTS];
-    await runCommand(command, { log: "peers", advice: "The rivals need a package index. Without --peers the benchmark needs none of them." });
+    const command = [
+      python,
+      "-m",
+      "pip",
+      "install",
+      "--disable-pip-version-check",
+      "--no-compile",
+      "--no-deps",
+      "--target",
+      partial,
+      "--requirement",
+      REQUIREMENTS,
+    ];
+    await runCommand(command, {
+      log: "peers",
+      advice: "The rivals need a package index. Without --peers the benchmark needs none of them.",
+    });
     rmSync(peersFolder, { recursive: true, force: true });
     renameSync(partial, peersFolder);
     copyFileSync(REQUIREMENTS, STAMP);

@@ -44,6 +44,6 @@ export class ProgressBar {
   #remaining(share) {
     if (share === 0 || share >= 1) return "";
     const elapsed = (performance.now() - this.#begun) / 1000;
-    return `, ${formatSeconds(elapsed * (1 - share) / share)} left`;
+    return `, ${formatSeconds((elapsed * (1 - share)) / share)} left`;
   }
 }

@@ -6,7 +6,8 @@ import { inProject, referenceFolder } from "./paths.mjs";
 import { findPython } from "./python.mjs";
 
 const REQUIREMENTS = inProject("test/parity/requirements.txt");
-const ADVICE = "The reference needs Python 3.11 or later with venv and pip (on Debian: `apt-get install python3-venv`) and a package index.";
+const ADVICE =
+  "The reference needs Python 3.11 or later with venv and pip (on Debian: `apt-get install python3-venv`) and a package index.";
 
 const WHAT_IS_MISSING = `
 import importlib.metadata, json, sys
@@ -30,10 +31,17 @@ print(json.dumps(missing))
 export async function ensureReference(say) {
   const windows = process.platform === "win32";
   const python = join(referenceFolder, windows ? "Scripts/python.exe" : "bin/python");
-  const pins = readFileSync(REQUIREMENTS, "utf8").split("\n").map((line) => line.trim()).filter((line) => line && !line.startsWith("#"));
+  const pins = readFileSync(REQUIREMENTS, "utf8")
+    .split("\n")
+    .map((line) => line.trim())
+    .filter((line) => line && !line.startsWith("#"));
   const missing = await findMissing(python, pins);
   if (missing.length > 0) await install(python, pins, say);
-  const { stdout } = await capture([python, "-c", "import importlib.util; print(importlib.util.find_spec('torch').submodule_search_locations[0])"]);
+  const { stdout } = await capture([
+    python,
+    "-c",
+    "import importlib.util; print(importlib.util.find_spec('torch').submodule_search_locations[0])",
+  ]);
   const torch = pins.find((pin) => pin.startsWith("torch=="));
   const diffusers = pins.find((pin) => pin.startsWith("diffusers=="));
   return { result: `Python reference with ${torch} ${diffusers}`, value: { python, libTorch: stdout.trim() } };

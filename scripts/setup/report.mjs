@@ -20,7 +20,10 @@ export class Report {
     const begun = performance.now();
     const line = new Line(this.stream, name);
     try {
-      const { result, value, failed } = await work((doing) => line.show(doing), (text) => line.note(text));
+      const { result, value, failed } = await work(
+        (doing) => line.show(doing),
+        (text) => line.note(text),
+      );
       const seconds = (performance.now() - begun) / 1000;
       if (line.shown || this.verbose) line.finish(this.#timed(result, seconds), failed);
       return value;

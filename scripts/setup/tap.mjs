@@ -18,7 +18,11 @@ export async function runTap(name, args, env = process.env) {
   const drawn = process.stdout.isTTY === true;
   const options = drawn ? [`--output-file=${file}`] : ["--reporter=tap"];
   const command = [inProject("node_modules/tap/dist/esm/run.mjs"), ...options, ...args];
-  const child = spawn(process.execPath, command, { cwd: projectRoot, env, stdio: ["inherit", drawn ? "inherit" : "pipe", "inherit"] });
+  const child = spawn(process.execPath, command, {
+    cwd: projectRoot,
+    env,
+    stdio: ["inherit", drawn ? "inherit" : "pipe", "inherit"],
+  });
   const ended = new Promise((resolve, reject) => {
     child.on("error", reject);
     child.on("close", (status) => resolve(status ?? 1));
@@ -65,7 +69,10 @@ export function sumTotals(names, read = (name) => readFileSync(tapFile(name), "u
     try {
       const text = read(name);
       const { passed, failed, skipped } = parseTotals(text);
-      sum.lines.push(`${name}: ${passed} passed, ${failed} failed, ${skipped} skipped`, ...listSkipped(text).map((line) => `  skipped: ${line}`));
+      sum.lines.push(
+        `${name}: ${passed} passed, ${failed} failed, ${skipped} skipped`,
+        ...listSkipped(text).map((line) => `  skipped: ${line}`),
+      );
       sum.passed += passed;
       sum.failed += failed;
     } catch (error) {
@@ -98,7 +105,8 @@ export function parseTotals(text) {
   if (!line) throw new Error("tap did not come to its end: its output has no totals");
   const count = (key) => Number(new RegExp(`\\b${key}: (\\d+)`).exec(line)?.[1] ?? 0);
   const totals = { passed: count("pass"), failed: count("fail"), skipped: count("skip") + count("todo") };
-  if (totals.passed + totals.failed + totals.skipped !== count("total")) throw new Error(`tap's totals do not add up: ${line}`);
+  if (totals.passed + totals.failed + totals.skipped !== count("total"))
+    throw new Error(`tap's totals do not add up: ${line}`);
   return totals;
 }
 

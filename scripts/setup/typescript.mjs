@@ -13,12 +13,17 @@ const require = createRequire(import.meta.url);
  * @returns {Promise<{ result: string }>}
  */
 export async function ensureTypeScript(say, { force = false } = {}) {
-  const hash = fingerprint(["lib", "tsconfig.json", "scripts/setup/typescript.mjs"], [require("typescript/package.json").version]);
-  if (!force && existsSync(inProject("dist/index.mjs")) && isFresh("typescript", hash)) return { result: "compiled already" };
+  const hash = fingerprint(
+    ["lib", "tsconfig.json", "scripts/setup/typescript.mjs"],
+    [require("typescript/package.json").version],
+  );
+  if (!force && existsSync(inProject("dist/index.mjs")) && isFresh("typescript", hash))
+    return { result: "compiled already" };
   say("compiling the TypeScript");
   rmSync(inProject("dist"), { recursive: true, force: true });
   await runCommand([process.execPath, require.resolve("typescript/bin/tsc"), "-p", "."], {
-    log: "typescript", advice: "The sources of lib/ do not compile: see the messages above.",
+    log: "typescript",
+    advice: "The sources of lib/ do not compile: see the messages above.",
   });
   writeModuleFace();
   remember("typescript", hash);
@@ -31,6 +36,9 @@ export async function ensureTypeScript(say, { force = false } = {}) {
  */
 function writeModuleFace() {
   const names = Object.keys(require(inProject("dist/index.js"))).sort();
-  writeFileSync(inProject("dist/index.mjs"), `import library from "./index.js";\n\nexport const {\n${names.map((name) => `  ${name},\n`).join("")}} = library;\n`);
+  writeFileSync(
+    inProject("dist/index.mjs"),
+    `import library from "./index.js";\n\nexport const {\n${names.map((name) => `  ${name},\n`).join("")}} = library;\n`,
+  );
   writeFileSync(inProject("dist/index.d.mts"), 'export * from "./index.js";\n');
 }

@@ -11,16 +11,27 @@ function folderWith(t: Test, text: string | Uint8Array): string {
 }
 
 t.test("a config is read whole", async (t) => {
-  const folder = folderWith(t, '{"_class_name":"UNet2DModel","dropout":0.0,"block_out_channels":[32,64],"other":{"a":null,"é":"\\u00e9"},"low":-Infinity}');
+  const folder = folderWith(
+    t,
+    '{"_class_name":"UNet2DModel","dropout":0.0,"block_out_channels":[32,64],"other":{"a":null,"é":"\\u00e9"},"low":-Infinity}',
+  );
   t.strictSame(await readConfig(folder, "config.json", "UNet2DModel"), {
-    _class_name: "UNet2DModel", dropout: 0, block_out_channels: [32, 64], other: { a: null, é: "é" }, low: -Infinity,
+    _class_name: "UNet2DModel",
+    dropout: 0,
+    block_out_channels: [32, 64],
+    other: { a: null, é: "é" },
+    low: -Infinity,
   });
 });
 
 t.test("one of several classes will do", async (t) => {
   const folder = folderWith(t, '{"_class_name":"PNDMScheduler"}');
   t.ok(await readConfig(folder, "config.json", ["DDIMScheduler", "PNDMScheduler"]));
-  t.strictSame(await readConfig(folderWith(t, "{}"), "config.json", "VQModel"), {}, "a config that names no class is anyone's");
+  t.strictSame(
+    await readConfig(folderWith(t, "{}"), "config.json", "VQModel"),
+    {},
+    "a config that names no class is anyone's",
+  );
 });
 
 t.test("refusals name the file and what is wrong", async (t) => {
@@ -37,7 +48,11 @@ t.test("refusals name the file and what is wrong", async (t) => {
     ["[1]", "ERR_CHECKPOINT_INVALID", /Expected a JSON object but received an array/],
     ["null", "ERR_CHECKPOINT_INVALID", /Expected a JSON object but received null/],
     [Buffer.from([0x7b, 0xc3, 0x7d]), "ERR_CHECKPOINT_INVALID", /not valid UTF-8/],
-    ['{"_class_name":"UNet2DConditionModel"}', "ERR_CONFIG_UNSUPPORTED", /Expected "UNet2DModel" for _class_name but received "UNet2DConditionModel"/],
+    [
+      '{"_class_name":"UNet2DConditionModel"}',
+      "ERR_CONFIG_UNSUPPORTED",
+      /Expected "UNet2DModel" for _class_name but received "UNet2DConditionModel"/,
+    ],
     ['{"_class_name":["my_unet","UNet2DModel"]}', "ERR_CONFIG_UNSUPPORTED", /received \["my_unet","UNet2DModel"\]/],
   ];
   for (const [text, code, message] of cases) {
@@ -49,14 +64,24 @@ t.test("refusals name the file and what is wrong", async (t) => {
 
 t.test("a file that would hold up the event loop is not parsed", async (t) => {
   const folder = folderWith(t, `{"a":"${" ".repeat(MAX_JSON_BYTES)}"}`);
-  await t.rejects(readConfig(folder, "config.json", "VQModel"), { code: "ERR_CHECKPOINT_INVALID", message: /5000008 bytes, above the bound of 5000000/ });
+  await t.rejects(readConfig(folder, "config.json", "VQModel"), {
+    code: "ERR_CHECKPOINT_INVALID",
+    message: /5000008 bytes, above the bound of 5000000/,
+  });
 });
 
 t.test("a missing file or folder is said to be missing", async (t) => {
   const folder = folderWith(t, "{}");
-  await t.rejects(readConfig(folder, "scheduler_config.json", "X"), { code: "ERR_CHECKPOINT_NOT_FOUND", message: /scheduler_config\.json does not exist/ });
+  await t.rejects(readConfig(folder, "scheduler_config.json", "X"), {
+    code: "ERR_CHECKPOINT_NOT_FOUND",
+    message: /scheduler_config\.json does not exist/,
+  });
   await t.rejects(readConfig(join(folder, "config.json"), "config.json", "X"), { code: "ERR_CHECKPOINT_NOT_FOUND" });
-  await t.rejects(readConfig(join(folder, ".."), t.testdirName.split(/[\\/]/).at(-1) ?? "", "X"), { code: "ERR_IO" }, "a folder in the place of the file");
+  await t.rejects(
+    readConfig(join(folder, ".."), t.testdirName.split(/[\\/]/).at(-1) ?? "", "X"),
+    { code: "ERR_IO" },
+    "a folder in the place of the file",
+  );
 });
 
 t.test("__proto__ in a file is a key like any other", async (t) => {
@@ -72,11 +97,34 @@ t.test("__proto__ in a file is a key like any other", async (t) => {
 t.test("a config is written as Python writes it", async (t) => {
   const folder = join(t.testdir({}), "made", "on the way");
   await writeConfig(folder, "config.json", "UNet2DModel", {
-    norm_eps: 1e-5, dropout: 0, beta_start: 0.0015, scaling_factor: 1, tiny: 1e-7, small: 0.0001, large: 1e16, huge: 1.5e300, "\uffff": 1, "\u{10000}": 2,
-    trained_betas: [0, 0.5, 1], lambda_min_clipped: -Infinity, not_a_number: NaN, sample_size: 64, class_embed_type: null, text: 'é"\\\n\u007f😀',
-    empty: [], none: {}, nested: { b: [[1, 2], []], a: true }, ratio: 1.25, _class_name: "Old", _use_default_values: ["a"], _ignore_files: [], _name_or_path: "a folder of mine",
+    norm_eps: 1e-5,
+    dropout: 0,
+    beta_start: 0.0015,
+    scaling_factor: 1,
+    tiny: 1e-7,
+    small: 0.0001,
+    large: 1e16,
+    huge: 1.5e300,
+    "\uffff": 1,
+    "\u{10000}": 2,
+    trained_betas: [0, 0.5, 1],
+    lambda_min_clipped: -Infinity,
+    not_a_number: NaN,
+    sample_size: 64,
+    class_embed_type: null,
+    text: 'é"\\\n\u007f😀',
+    empty: [],
+    none: {},
+    nested: { b: [[1, 2], []], a: true },
+    ratio: 1.25,
+    _class_name: "Old",
+    _use_default_values: ["a"],
+    _ignore_files: [],
+    _name_or_path: "a folder of mine",
   });
-  t.equal(readFileSync(join(folder, "config.json"), "utf8"), `{
+  t.equal(
+    readFileSync(join(folder, "config.json"), "utf8"),
+    `{
   "_class_name": "UNet2DModel",
   "_diffusers_version": "0.42.1",
   "beta_start": 0.0015,
@@ -113,13 +161,20 @@ t.test("a config is written as Python writes it", async (t) => {
   "\\uffff": 1,
   "\\ud800\\udc00": 2
 }
-`);
+`,
+  );
   t.strictSame(readdirSync(folder), ["config.json"], "no temporary file is left");
 });
 
 t.test("a config that cannot be put in place leaves nothing behind", async (t) => {
   const folder = t.testdir({ "config.json": {} });
-  await t.rejects(writeConfig(folder, "config.json", "X", {}), { code: "ERR_IO", message: /Cannot write .*config\.json/ });
+  await t.rejects(writeConfig(folder, "config.json", "X", {}), {
+    code: "ERR_IO",
+    message: /Cannot write .*config\.json/,
+  });
   t.strictSame(readdirSync(folder), ["config.json"]);
-  await t.rejects(writeConfig(join(folder, "config.json", "x\0y"), "config.json", "X", {}), { code: "ERR_IO", message: /Cannot make the folder/ });
+  await t.rejects(writeConfig(join(folder, "config.json", "x\0y"), "config.json", "X", {}), {
+    code: "ERR_IO",
+    message: /Cannot make the folder/,
+  });
 });

@@ -10,45 +10,82 @@ const { ScriptModule } = require(join(dist, "torch", "script-module.js"));
 const generator = Generator.fromSeed(0);
 
 function network(source, parameters) {
-  const weights = new Map(parameters.map(([name, shape]) => {
-    const fanIn = shape.slice(1).reduce((product, size) => product * size, 1);
-    return [name, op("div.Scalar", generator.randn(shape), Math.sqrt(fanIn))];
-  }));
+  const weights = new Map(
+    parameters.map(([name, shape]) => {
+      const fanIn = shape.slice(1).reduce((product, size) => product * size, 1);
+      return [name, op("div.Scalar", generator.randn(shape), Math.sqrt(fanIn))];
+    }),
+  );
   return { spec: { name: "Net", source: source.join("\n"), parameters, children: [] }, weights };
 }
 
 /** `before` shrinks the picture from the 64 x 64 that the passes expect, and so chooses the tile. */
 function convolutions(inner, outer, before, traced = false) {
-  const call = (x, i) => (traced
-    ? `torch._convolution(${x}, self.w${i}, self.b${i}, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, False, False, True, True)`
-    : `torch.conv2d(${x}, self.w${i}, self.b${i}, [1, 1], [1, 1], [1, 1], 1)`);
-  const source = ["def forward(self, x):", ...before, `    x = torch.silu(${call("x", 0)})`, `    return ${call("x", 1)}`,
-    "def again(self, x):", ...before, `    return ${call("x", 0)} + 1`];
-  return network(source, [["w0", [outer, inner, 3, 3]], ["b0", [outer]], ["w1", [inner, outer, 3, 3]], ["b1", [inner]]]);
+  const call = (x, i) =>
+    traced
+      ? `torch._convolution(${x}, self.w${i}, self.b${i}, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, False, False, True, True)`
+      : `torch.conv2d(${x}, self.w${i}, self.b${i}, [1, 1], [1, 1], [1, 1], 1)`;
+  const source = [
+    "def forward(self, x):",
+    ...before,
+    `    x = torch.silu(${call("x", 0)})`,
+    `    return ${call("x", 1)}`,
+    "def again(self, x):",
+    ...before,
+    `    return ${call("x", 0)} + 1`,
+  ];
+  return network(source, [
+    ["w0", [outer, inner, 3, 3]],
+    ["b0", [outer]],
+    ["w1", [inner, outer, 3, 3]],
+    ["b1", [inner]],
+  ]);
 }
 
 const pool = (size) => [`    x = torch.avg_pool2d(x, [${size}, ${size}], [${size}, ${size}])`];
-const sizes = (channels, scale = 1) => [[1, channels, 1, 1], [2, channels, 5, 7], [1, channels, 32, 32], [3, channels, 9, 13], [1, channels, 4, 70]]
-  .map(([batch, c, height, width]) => [batch, c, height * scale, width * scale]);
+const sizes = (channels, scale = 1) =>
+  [
+    [1, channels, 1, 1],
+    [2, channels, 5, 7],
+    [1, channels, 32, 32],
+    [3, channels, 9, 13],
+    [1, channels, 4, 70],
+  ].map(([batch, c, height, width]) => [batch, c, height * scale, width * scale]);
 
 /** A convolution of too few channels for Winograd makes the channels innermost, then `lines`. */
 function norms(lines, channels) {
-  return network(["def forward(self, x):", "    x = torch.conv2d(x, self.w, None, [1, 1], [1, 1], [1, 1], 1)", ...lines.map((line) => `    ${line}`)],
-    [["w", [channels, 3, 3, 3]], ["weight", [channels]], ["bias", [channels]]]);
+  return network(
+    [
+      "def forward(self, x):",
+      "    x = torch.conv2d(x, self.w, None, [1, 1], [1, 1], [1, 1], 1)",
+      ...lines.map((line) => `    ${line}`),
+    ],
+    [
+      ["w", [channels, 3, 3, 3]],
+      ["weight", [channels]],
+      ["bias", [channels]],
+    ],
+  );
 }
 
 /** Queries, keys and values as networks make them: heads side by side in each pixel of `x` [batch, pixels, 3 * heads * size]. */
 function attention(heads, size, options = "None, 0.0, False", shorter = "") {
-  const part = (i, pixels = ":") => `x[:, ${pixels}, ${i * heads * size}:${(i + 1) * heads * size}].view(x.shape[0], -1, ${heads}, ${size}).transpose(1, 2)`;
-  return network([
-    "def forward(self, x):",
-    `    q = ${part(0)}`, `    k = ${part(1, `${shorter}:`)}`, `    v = ${part(2, `${shorter}:`)}`,
-    `    x = torch.scaled_dot_product_attention(q, k, v, ${options})`,
-    `    return x.transpose(1, 2).reshape(x.shape[0], -1, ${heads * size})`,
-  ], []);
+  const part = (i, pixels = ":") =>
+    `x[:, ${pixels}, ${i * heads * size}:${(i + 1) * heads * size}].view(x.shape[0], -1, ${heads}, ${size}).transpose(1, 2)`;
+  return network(
+    [
+      "def forward(self, x):",
+      `    q = ${part(0)}`,
+      `    k = ${part(1, `${shorter}:`)}`,
+      `    v = ${part(2, `${shorter}:`)}`,
+      `    x = torch.scaled_dot_product_attention(q, k, v, ${options})`,
+      `    return x.transpose(1, 2).reshape(x.shape[0], -1, ${heads * size})`,
+    ],
+    [],
+  );
 }
 
-const pixels = (heads, size, counts) => counts.map((count, i) => [1 + i % 2, count, 3 * heads * size]);
+const pixels = (heads, size, counts) => counts.map((count, i) => [1 + (i % 2), count, 3 * heads * size]);
 
 const CASES = {
   "4 x 4 tiles": () => [convolutions(16, 33, []), sizes(16)],
@@ -62,16 +99,44 @@ const CASES = {
   "too small to gain": () => [convolutions(16, 16, pool(8)), sizes(16, 8)],
   "too few channels": () => [convolutions(3, 32, []), sizes(3)],
   "group norm": () => [norms(["return torch.group_norm(x, 5, self.weight, self.bias, 1e-5, True)"], 40), sizes(3)],
-  "group norm, SiLU": () => [norms(["return torch.silu(torch.group_norm(x, 4, self.weight, self.bias, 1e-6, True)) * 2"], 68), sizes(3)],
-  "group norm, used twice": () => [norms(["x = torch.group_norm(x, 4, None, None, 1e-6, True)", "return x + torch.silu(x)"], 32), sizes(3)],
+  "group norm, SiLU": () => [
+    norms(["return torch.silu(torch.group_norm(x, 4, self.weight, self.bias, 1e-6, True)) * 2"], 68),
+    sizes(3),
+  ],
+  "group norm, used twice": () => [
+    norms(["x = torch.group_norm(x, 4, None, None, 1e-6, True)", "return x + torch.silu(x)"], 32),
+    sizes(3),
+  ],
   // A mean far from 0 must not drown the variance.
-  "group norm, far from 0": () => [norms(["return torch.group_norm(x + 100, 4, None, None, 1e-6, True)"], 32), [[1, 3, 32, 32], [2, 3, 40, 23]]],
+  "group norm, far from 0": () => [
+    norms(["return torch.group_norm(x + 100, 4, None, None, 1e-6, True)"], 32),
+    [
+      [1, 3, 32, 32],
+      [2, 3, 40, 23],
+    ],
+  ],
   "no batch": () => [convolutions(16, 32, []), [[16, 9, 11]]],
-  "weights of another dtype": () => [network(
-    ["def forward(self, x):", "    return torch.conv2d(x.to(7), self.w.to(7), None, [1, 1], [1, 1], [1, 1], 1).to(6)"], [["w", [16, 16, 3, 3]]]), sizes(16)],
+  "weights of another dtype": () => [
+    network(
+      [
+        "def forward(self, x):",
+        "    return torch.conv2d(x.to(7), self.w.to(7), None, [1, 1], [1, 1], [1, 1], 1).to(6)",
+      ],
+      [["w", [16, 16, 3, 3]]],
+    ),
+    sizes(16),
+  ],
   "group norm, three dimensions": () => [
-    norms(["x = x.view(x.shape[0], 32, -1)", "return torch.group_norm(x, 8, self.weight, self.bias, 1e-6, True).transpose(1, 2) + 1"], 32), sizes(3)],
-  "attention": () => [attention(3, 32), pixels(3, 32, [64, 256, 1, 33, 300])],
+    norms(
+      [
+        "x = x.view(x.shape[0], 32, -1)",
+        "return torch.group_norm(x, 8, self.weight, self.bias, 1e-6, True).transpose(1, 2) + 1",
+      ],
+      32,
+    ),
+    sizes(3),
+  ],
+  attention: () => [attention(3, 32), pixels(3, 32, [64, 256, 1, 33, 300])],
   "attention, one long head": () => [attention(1, 200), pixels(1, 200, [150, 700])],
   "attention, short vectors": () => [attention(4, 7), pixels(4, 7, [40, 5, 130])],
   "attention, a given scale": () => [attention(2, 48, "None, 0.0, False, scale=0.3"), pixels(2, 48, [70])],
@@ -104,9 +169,14 @@ async function run() {
       const optimized = await valuesOf(net, x, {}, method);
       bits.update(Float64Array.from(optimized));
       result.error = Math.max(result.error, relativeError(optimized, exact));
-      result.bfloat16 = Math.max(result.bfloat16, relativeError(await valuesOf(net, x, { dtype: "bfloat16" }, method), exact));
-      result.stockBFloat16 = Math.max(result.stockBFloat16,
-        relativeError(await valuesOf(net, x, { dtype: "bfloat16", optimize: false }, method), exact));
+      result.bfloat16 = Math.max(
+        result.bfloat16,
+        relativeError(await valuesOf(net, x, { dtype: "bfloat16" }, method), exact),
+      );
+      result.stockBFloat16 = Math.max(
+        result.stockBFloat16,
+        relativeError(await valuesOf(net, x, { dtype: "bfloat16", optimize: false }, method), exact),
+      );
     }
     console.log(JSON.stringify({ ...result, bits: bits.digest("hex") }));
   }

@@ -20,8 +20,22 @@ interface CaseResult {
 /** What no rounding of these small networks exceeds; whole networks are held to 1e-4. */
 const TOLERANCE = 2e-5;
 const SETS = ["default", "avx2", "avx512"];
-const CONVOLUTIONS = ["4 x 4 tiles", "4 x 4 tiles, many channels", "4 x 4 tiles, odd channels", "4 x 4 tiles, as traced", "2 x 2 tiles", "two methods with the same weights", "no batch"];
-const ATTENTION = ["attention", "attention, one long head", "attention, short vectors", "attention, a given scale", "attention, fewer keys than queries"];
+const CONVOLUTIONS = [
+  "4 x 4 tiles",
+  "4 x 4 tiles, many channels",
+  "4 x 4 tiles, odd channels",
+  "4 x 4 tiles, as traced",
+  "2 x 2 tiles",
+  "two methods with the same weights",
+  "no batch",
+];
+const ATTENTION = [
+  "attention",
+  "attention, one long head",
+  "attention, short vectors",
+  "attention, a given scale",
+  "attention, fewer keys than queries",
+];
 const KEPT = ["too small to gain", "too few channels", "weights of another dtype", "attention, causal"];
 const DIRECT = ["few pixels", "few pixels, as traced"];
 const PASSES = ["winograd", "direct", "group-norm", "attention"];
@@ -46,11 +60,23 @@ async function runCases(environment: NodeJS.ProcessEnv): Promise<CaseResult[]> {
   return runScript<CaseResult>("cases.cjs", environment);
 }
 
-async function runScript<Result>(script: string, environment: NodeJS.ProcessEnv, ...args: readonly string[]): Promise<Result[]> {
-  const inherited = Object.entries(process.env).filter(([name]) => !/^(NODE_OPTIONS|TAP|_TAPJS|ATEN_CPU|ONEDNN_MAX)/.test(name));
+async function runScript<Result>(
+  script: string,
+  environment: NodeJS.ProcessEnv,
+  ...args: readonly string[]
+): Promise<Result[]> {
+  const inherited = Object.entries(process.env).filter(
+    ([name]) => !/^(NODE_OPTIONS|TAP|_TAPJS|ATEN_CPU|ONEDNN_MAX)/.test(name),
+  );
   const env = { ...Object.fromEntries(inherited), ...environment };
-  const { stdout } = await promisify(execFile)(process.execPath, [join(__dirname, script), ...args], { env, timeout: 240_000 });
-  return stdout.trim().split("\n").map((line) => JSON.parse(line) as Result);
+  const { stdout } = await promisify(execFile)(process.execPath, [join(__dirname, script), ...args], {
+    env,
+    timeout: 240_000,
+  });
+  return stdout
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as Result);
 }
 
 /** The sets up to the machine's own. */
@@ -61,36 +87,58 @@ function availableSets(): string[] {
 
 /** LibTorch's own bfloat16 attention asks oneDNN for AMX's layouts and then refuses them, if only ATen is told of less. */
 function environmentOf(set: string): NodeJS.ProcessEnv {
-  return { ATEN_CPU_CAPABILITY: set, ...set === "avx512" ? {} : { ONEDNN_MAX_CPU_ISA: "AVX2" } };
+  return { ATEN_CPU_CAPABILITY: set, ...(set === "avx512" ? {} : { ONEDNN_MAX_CPU_ISA: "AVX2" }) };
 }
 
 /** So that the vectors' kernels are tried on a CPU that has better ones. */
 const WITHOUT_AMX = { LATENT_DIFFUSION_WITHOUT_AMX: "1" };
-const AMX_TOO = availableSets().flatMap((set) => (set === "avx512" ? [{ set, environment: {} }, { set, environment: WITHOUT_AMX }] : [{ set, environment: {} }]));
+const AMX_TOO = availableSets().flatMap((set) =>
+  set === "avx512"
+    ? [
+        { set, environment: {} },
+        { set, environment: WITHOUT_AMX },
+      ]
+    : [{ set, environment: {} }],
+);
 
 // Each test waits for processes of its own, which leave a core free now and then: two at a time.
 t.jobs = 2;
 const PARALLEL = { buffered: true };
 
 for (const { set, environment } of AMX_TOO) {
-  t.test(`results equal those of stock operators with the kernels for ${set}${environment === WITHOUT_AMX ? ", without AMX" : ""}`, PARALLEL, async (t) => {
-    const results = await runCases({ ...environmentOf(set), ...environment });
-    t.ok(results.length >= 21, `${results.length} cases`);
-    for (const { name, capability, error, bfloat16, stockBFloat16 } of results) {
-      t.equal(capability.toLowerCase().replace("no avx", "default"), set);
-      t.ok(error < TOLERANCE, `${name}: float32 ${error}`);
-      t.ok(bfloat16 < 2 * stockBFloat16 + 1e-3, `${name}: bfloat16 ${bfloat16}, of stock operators ${stockBFloat16}`);
-    }
-  });
+  t.test(
+    `results equal those of stock operators with the kernels for ${set}${environment === WITHOUT_AMX ? ", without AMX" : ""}`,
+    PARALLEL,
+    async (t) => {
+      const results = await runCases({ ...environmentOf(set), ...environment });
+      t.ok(results.length >= 21, `${results.length} cases`);
+      for (const { name, capability, error, bfloat16, stockBFloat16 } of results) {
+        t.equal(capability.toLowerCase().replace("no avx", "default"), set);
+        t.ok(error < TOLERANCE, `${name}: float32 ${error}`);
+        t.ok(bfloat16 < 2 * stockBFloat16 + 1e-3, `${name}: bfloat16 ${bfloat16}, of stock operators ${stockBFloat16}`);
+      }
+    },
+  );
 }
 
 /** Whether this CPU has AMX, and the addon kernels for it; not asked of the addon, which is what the tests are about. */
 function expectsAmx(): boolean {
-  const [processor, cache] = ["/proc/cpuinfo", join(__dirname, "..", "..", "build", "CMakeCache.txt")].map((path) => (existsSync(path) ? readFileSync(path, "utf8") : ""));
-  return availableSets().includes("avx512") && /\bamx_bf16\b/.test(processor ?? "") && /^HAVE_AMX:INTERNAL=1$/m.test(cache ?? "");
+  const [processor, cache] = ["/proc/cpuinfo", join(__dirname, "..", "..", "build", "CMakeCache.txt")].map((path) =>
+    existsSync(path) ? readFileSync(path, "utf8") : "",
+  );
+  return (
+    availableSets().includes("avx512") &&
+    /\bamx_bf16\b/.test(processor ?? "") &&
+    /^HAVE_AMX:INTERNAL=1$/m.test(cache ?? "")
+  );
 }
 
-async function checkProducts(t: Test, way: "amx" | "vectors", set: string, environment: NodeJS.ProcessEnv = {}): Promise<void> {
+async function checkProducts(
+  t: Test,
+  way: "amx" | "vectors",
+  set: string,
+  environment: NodeJS.ProcessEnv = {},
+): Promise<void> {
   const results = await runScript<ProductResult>("products.cjs", { ...environmentOf(set), ...environment }, way);
   t.ok(results.length >= 202, `${results.length} cases`);
   for (const { name, dtype, capability, faults } of results) {
@@ -99,9 +147,13 @@ async function checkProducts(t: Test, way: "amx" | "vectors", set: string, envir
   }
 }
 
-t.test("convolutions and linear layers by AMX, with what is fused into them", { ...PARALLEL, skip: !expectsAmx() && "no AMX here" }, async (t) => {
-  await checkProducts(t, "amx", "avx512");
-});
+t.test(
+  "convolutions and linear layers by AMX, with what is fused into them",
+  { ...PARALLEL, skip: !expectsAmx() && "no AMX here" },
+  async (t) => {
+    await checkProducts(t, "amx", "avx512");
+  },
+);
 
 for (const set of availableSets()) {
   t.test(`convolutions with what is fused into them, with the kernels for ${set}`, PARALLEL, async (t) => {
@@ -126,7 +178,8 @@ t.test("each pass rewrites what it is for, and can be switched off alone", PARAL
   const bits = async (without: string): Promise<Map<string, string>> =>
     new Map((await runCases({ LATENT_DIFFUSION_WITHOUT_PASSES: without })).map((result) => [result.name, result.bits]));
   // AMX takes convolutions before the others can, where there is AMX.
-  const only = async (pass: string | null): Promise<Map<string, string>> => bits(["amx", ...PASSES.filter((other) => other !== pass)].join(","));
+  const only = async (pass: string | null): Promise<Map<string, string>> =>
+    bits(["amx", ...PASSES.filter((other) => other !== pass)].join(","));
   const stock = await only(null);
   t.ok(stock.size >= 21, `${stock.size} cases`);
   for (const pass of PASSES) {
@@ -148,7 +201,9 @@ function passOf(name: string): string | null {
 
 t.test("attention does not depend on the number of threads", PARALLEL, async (t) => {
   const bits = async (threads: string): Promise<string[]> =>
-    (await runCases({ OMP_NUM_THREADS: threads })).filter(({ name }) => ATTENTION.includes(name)).map((result) => result.bits);
+    (await runCases({ OMP_NUM_THREADS: threads }))
+      .filter(({ name }) => ATTENTION.includes(name))
+      .map((result) => result.bits);
   const alone = await bits("1");
   t.equal(alone.length, ATTENTION.length);
   t.same(await bits("2"), alone);
@@ -156,7 +211,11 @@ t.test("attention does not depend on the number of threads", PARALLEL, async (t)
 });
 
 /** A few steps from the noise of a seed, and the picture of `latents` or else of those. */
-async function runDemo(optimize: boolean, seed: number, latents?: Tensor): Promise<readonly [latents: Tensor, picture: Tensor]> {
+async function runDemo(
+  optimize: boolean,
+  seed: number,
+  latents?: Tensor,
+): Promise<readonly [latents: Tensor, picture: Tensor]> {
   const pipe = await LDMPipeline.fromPretrained(join(__dirname, "..", "..", "models", "demo"), { optimize });
   let made = await Generator.fromSeed(seed).randn([2, 3, 16, 16]).to(pipe.dtype);
   pipe.scheduler.setTimesteps(5);
@@ -173,8 +232,11 @@ async function runDemo(optimize: boolean, seed: number, latents?: Tensor): Promi
 t.test("steps of the trained demo model stay within 1e-3 of stock operators'", async (t) => {
   const [latents, picture] = await runDemo(false, 1);
   const [ownLatents, ownPicture] = await runDemo(true, 1, latents);
-  for (const [name, own, stock] of [["latents", ownLatents, latents], ["picture", ownPicture, picture]] as const) {
-    const [values, expected] = [await own.data() as Float32Array, await stock.data() as Float32Array];
+  for (const [name, own, stock] of [
+    ["latents", ownLatents, latents],
+    ["picture", ownPicture, picture],
+  ] as const) {
+    const [values, expected] = [(await own.data()) as Float32Array, (await stock.data()) as Float32Array];
     const largest = values.reduce((most, value, i) => Math.max(most, Math.abs(value - (expected[i] ?? NaN))), 0);
     t.equal(values.length, expected.length, name);
     t.ok(largest > 0 && largest < 1e-3, `${name} differ by at most ${largest}`);

@@ -17,11 +17,19 @@ const CASES = {
   "40 numbers": () => ({ z: random([70, 40], 300), codes: random([130, 40], 300) }),
   "more than a chunk of codes": () => ({ z: random([9, 16], 300), codes: random([9000, 16], 300) }),
   // Values are half a unit apart: many codes are equally near.
-  "bfloat16": () => ({ z: random([200, 3], 100), codes: random([500, 3], 100), dtype: "bfloat16" }),
+  bfloat16: () => ({ z: random([200, 3], 100), codes: random([500, 3], 100), dtype: "bfloat16" }),
   "one code": () => ({ z: random([40, 3], 0), codes: random([1, 3], 0) }),
   "no rows": () => ({ z: random([0, 3], 0), codes: random([5, 3], 0) }),
-  "not a number": () => ({ z: fill([1, 2, NaN, 1, 2, 3, Infinity, 0, 0], [3, 3]), codes: random([50, 3], 0), like: "stock" }),
-  "a code that is not a number": () => ({ z: random([40, 2], 0), codes: fill([0, 0, 1, 1, 1, NaN, NaN, 0], [4, 2]), like: "stock" }),
+  "not a number": () => ({
+    z: fill([1, 2, NaN, 1, 2, 3, Infinity, 0, 0], [3, 3]),
+    codes: random([50, 3], 0),
+    like: "stock",
+  }),
+  "a code that is not a number": () => ({
+    z: random([40, 2], 0),
+    codes: fill([0, 0, 1, 1, 1, NaN, NaN, 0], [4, 2]),
+    like: "stock",
+  }),
   "three dimensions": () => ({ z: random([2, 40, 3], 0), codes: random([50, 3], 0), like: "stock" }),
   "over rows": () => ({ z: random([40, 3], 0), codes: random([50, 3], 0), like: "stock", dimension: 0 }),
 };
@@ -43,7 +51,11 @@ async function values(tensor, dtype) {
 /** Of equally near codes the first, as argmin says. */
 async function nearest({ z, codes, dtype = "float32" }) {
   const [rows, book, [count, size]] = [await values(z, dtype), await values(codes, dtype), codes.shape];
-  const distance = (row, code) => Array.from({ length: size }, (_, i) => (rows[row * size + i] - book[code * size + i]) ** 2).reduce((a, b) => a + b, 0);
+  const distance = (row, code) =>
+    Array.from({ length: size }, (_, i) => (rows[row * size + i] - book[code * size + i]) ** 2).reduce(
+      (a, b) => a + b,
+      0,
+    );
   return Array.from({ length: z.shape[0] }, (_, row) => {
     const distances = Array.from({ length: count }, (_, code) => distance(row, code));
     return distances.indexOf(Math.min(...distances));
@@ -55,8 +67,16 @@ async function run() {
     const work = make();
     const [optimized, stock] = [await search(work, true), await search(work, false)];
     const expected = work.like === "stock" ? stock : await nearest(work);
-    const wrong = (found) => (found.length === expected.length ? found.filter((code, row) => code !== expected[row]).length : NaN);
-    console.log(JSON.stringify({ name, capability: runtimeInfo().cpuCapability, wrong: wrong(optimized), stockWrong: wrong(stock) }));
+    const wrong = (found) =>
+      found.length === expected.length ? found.filter((code, row) => code !== expected[row]).length : NaN;
+    console.log(
+      JSON.stringify({
+        name,
+        capability: runtimeInfo().cpuCapability,
+        wrong: wrong(optimized),
+        stockWrong: wrong(stock),
+      }),
+    );
   }
 }
 

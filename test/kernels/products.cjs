@@ -34,16 +34,21 @@ const identity = (text) => text;
 const magnitude = (text, room = 0) => `(torch.abs(${text}) + ${room.toFixed(6)})`;
 
 function specOf({ parameters, lines, runs, prelude = [] }) {
-  const method = (name, a) => [`def ${name}(self, x${runs[0].length > 1 ? ", r" : ""}):`, ...[...prelude, ...lines(a)].map((line) => `    ${line}`)];
+  const method = (name, a) => [
+    `def ${name}(self, x${runs[0].length > 1 ? ", r" : ""}):`,
+    ...[...prelude, ...lines(a)].map((line) => `    ${line}`),
+  ];
   const source = [...method("forward", identity), ...method("magnitudes", magnitude)].join("\n");
   return { name: "Net", source, parameters: Object.entries(parameters), children: [] };
 }
 
 function weightsOf(parameters) {
-  return new Map(Object.entries(parameters).map(([name, shape]) => {
-    const fanIn = shape.slice(1).reduce((product, size) => product * size, 1);
-    return [name, op("div.Scalar", generator.randn(shape), Math.sqrt(fanIn))];
-  }));
+  return new Map(
+    Object.entries(parameters).map(([name, shape]) => {
+      const fanIn = shape.slice(1).reduce((product, size) => product * size, 1);
+      return [name, op("div.Scalar", generator.randn(shape), Math.sqrt(fanIn))];
+    }),
+  );
 }
 
 async function valuesOf(module, method, inputs) {
@@ -55,7 +60,10 @@ async function valuesOf(module, method, inputs) {
 async function profiled(work) {
   native().profileOperators(true);
   const result = await work();
-  const names = native().profileOperators(false).map(({ name }) => name).filter((name) => !/^aten::add \[\d+, \d+\]$/.test(name));
+  const names = native()
+    .profileOperators(false)
+    .map(({ name }) => name)
+    .filter((name) => !/^aten::add \[\d+, \d+\]$/.test(name));
   return [result, new Set(names.map((name) => name.split(" ")[0]))];
 }
 
@@ -92,7 +100,11 @@ async function areBitsEqual(module, inputs) {
   for (const threads of [1, 2, 3, 3]) {
     configure({ threads });
     const { values } = await valuesOf(module, "forward", inputs);
-    digests.add(createHash("sha256").update(values.map((value) => (Number.isNaN(value) ? NaN : value))).digest("hex"));
+    digests.add(
+      createHash("sha256")
+        .update(values.map((value) => (Number.isNaN(value) ? NaN : value)))
+        .digest("hex"),
+    );
   }
   return digests.size === 1;
 }
@@ -107,7 +119,10 @@ async function modulesOf(work, dtype) {
   const spec = specOf(work);
   const weights = weightsOf(work.parameters);
   const rounded = new Map(await Promise.all([...weights].map(async ([key, weight]) => [key, await weight.to(dtype)])));
-  return [await ScriptModule.define(spec, weights, { dtype }), await ScriptModule.define(spec, rounded, { dtype: "float64", optimize: false })];
+  return [
+    await ScriptModule.define(spec, weights, { dtype }),
+    await ScriptModule.define(spec, rounded, { dtype: "float64", optimize: false }),
+  ];
 }
 
 async function runOne(work, run, dtype, [module, reference]) {
@@ -124,13 +139,13 @@ async function runOne(work, run, dtype, [module, reference]) {
     ran,
     wrongShape: actual.shape.join() !== exact.shape.join(),
     worst: ours || dtype === "float32" ? worstOf(actual.values, exact.values, magnitudes, bound) : 0,
-    bitsDiffer: alone && !await areBitsEqual(module, inputs),
+    bitsDiffer: alone && !(await areBitsEqual(module, inputs)),
   };
 }
 
 async function runCase(name, work, dtype, amx) {
   const modules = await modulesOf(work, dtype);
-  const expected = amx ? work.operators : work.otherwise ?? [];
+  const expected = amx ? work.operators : (work.otherwise ?? []);
   const result = { name, dtype, capability: runtimeInfo().cpuCapability, worst: 0, faults: [] };
   for (const run of work.runs) {
     const { ran, wrongShape, worst, bitsDiffer } = await runOne(work, run, dtype, modules);
@@ -139,7 +154,8 @@ async function runCase(name, work, dtype, amx) {
     if (!(worst <= 1)) result.faults.push(`${shapes}: ${worst} times the error that is allowed`);
     if (wrongShape) result.faults.push(`${shapes}: another shape`);
     if (bitsDiffer) result.faults.push(`${shapes}: bits depend on the number of threads or the call`);
-    for (const operator of unmet(expected, ran)) result.faults.push(`${shapes}: expected ${operator}, ran ${[...ran].join(" ")}`);
+    for (const operator of unmet(expected, ran))
+      result.faults.push(`${shapes}: expected ${operator}, ran ${[...ran].join(" ")}`);
   }
   for (const module of modules) module.dispose();
   return result;
@@ -149,7 +165,12 @@ async function run([way, pattern = ""]) {
   for (const [name, make] of Object.entries(CASES)) {
     if (!new RegExp(pattern).test(name)) continue;
     for (const dtype of ["float32", "bfloat16"]) {
-      const result = await runCase(name, make(), dtype, way === "amx").catch((error) => ({ name, dtype, capability: runtimeInfo().cpuCapability, faults: [error.message] }));
+      const result = await runCase(name, make(), dtype, way === "amx").catch((error) => ({
+        name,
+        dtype,
+        capability: runtimeInfo().cpuCapability,
+        faults: [error.message],
+      }));
       console.log(JSON.stringify(result));
     }
   }

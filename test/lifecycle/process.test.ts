@@ -35,27 +35,47 @@ t.test("process.exit() while a worker computes", async (t) => {
 });
 
 t.test("configure() may be called more than once before LibTorch is opened", async (t) => {
-  t.match(await runProgram("configure.cjs"), { code: 0, signal: null, output: "3 configure({ libtorch })\nERR_INVALID_STATE\n1\n" });
-});
-
-t.test("threads belong to the executor alone, whoever else was here", { skip: process.platform !== "linux" && "counts threads in /proc" }, async (t) => {
-  // Three threads are the executor and two helpers; the event loop computes alone.
-  t.match(await runProgram("threads.cjs"), { code: 0, signal: null, output: "event loop 0 executor 2\n" });
-});
-
-t.test("threads that cannot be had", { skip: process.platform !== "linux" && "limits itself by prlimit" }, async (t) => {
-  t.test("fail the call, with a code", async (t) => {
-    const ending = await runProgram("too-many-threads.cjs");
-    t.match(ending, { code: 0, signal: null, output: /^ERR_OUT_OF_MEMORY .*only \d+ of 63 more threads.*\n1048576\n$/ });
-  });
-
-  t.test("end the process where OpenMP does, and do not keep it from ending", async (t) => {
-    const ending = await runProgram("too-many-threads.cjs", "openmp");
-    t.match(ending, { code: 1, signal: null, output: /libgomp/ });
+  t.match(await runProgram("configure.cjs"), {
+    code: 0,
+    signal: null,
+    output: "3 configure({ libtorch })\nERR_INVALID_STATE\n1\n",
   });
 });
 
-t.test("data() without memory for the copy", { skip: process.platform !== "linux" && "limits itself by prlimit" }, async (t) => {
-  const ending = await runProgram("no-memory.cjs");
-  t.match(ending, { code: 0, signal: null, output: "ERR_OUT_OF_MEMORY\n1,1,1\nERR_OUT_OF_MEMORY\n1,1,1\n" });
-});
+t.test(
+  "threads belong to the executor alone, whoever else was here",
+  { skip: process.platform !== "linux" && "counts threads in /proc" },
+  async (t) => {
+    // Three threads are the executor and two helpers; the event loop computes alone.
+    t.match(await runProgram("threads.cjs"), { code: 0, signal: null, output: "event loop 0 executor 2\n" });
+  },
+);
+
+t.test(
+  "threads that cannot be had",
+  { skip: process.platform !== "linux" && "limits itself by prlimit" },
+  async (t) => {
+    t.test("fail the call, with a code", async (t) => {
+      const ending = await runProgram("too-many-threads.cjs");
+      t.match(ending, {
+        code: 0,
+        signal: null,
+        output: /^ERR_OUT_OF_MEMORY .*only \d+ of 63 more threads.*\n1048576\n$/,
+      });
+    });
+
+    t.test("end the process where OpenMP does, and do not keep it from ending", async (t) => {
+      const ending = await runProgram("too-many-threads.cjs", "openmp");
+      t.match(ending, { code: 1, signal: null, output: /libgomp/ });
+    });
+  },
+);
+
+t.test(
+  "data() without memory for the copy",
+  { skip: process.platform !== "linux" && "limits itself by prlimit" },
+  async (t) => {
+    const ending = await runProgram("no-memory.cjs");
+    t.match(ending, { code: 0, signal: null, output: "ERR_OUT_OF_MEMORY\n1,1,1\nERR_OUT_OF_MEMORY\n1,1,1\n" });
+  },
+);

@@ -11,10 +11,19 @@ export interface Ending {
 export function runProgram(program: string, ...args: readonly string[]): Promise<Ending> {
   const file = join(__dirname, "programs", program);
   return new Promise((resolve) => {
-    execFile(process.execPath, [file, ...args], { timeout: 60_000, env: programEnvironment() }, (error, stdout, stderr) => {
-      const failure: ExecFileException | null = error;
-      resolve({ code: failure?.code ?? (failure?.signal ? null : 0), signal: failure?.signal ?? null, output: stdout + stderr });
-    });
+    execFile(
+      process.execPath,
+      [file, ...args],
+      { timeout: 60_000, env: programEnvironment() },
+      (error, stdout, stderr) => {
+        const failure: ExecFileException | null = error;
+        resolve({
+          code: failure?.code ?? (failure?.signal ? null : 0),
+          signal: failure?.signal ?? null,
+          output: stdout + stderr,
+        });
+      },
+    );
   });
 }
 

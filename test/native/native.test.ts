@@ -14,14 +14,29 @@ function declaredExports(): string[] {
 
 t.test("the typed contract names exactly what the addon exports", (t) => {
   // The package `bindings` adds the path that it found.
-  t.strictSame(Object.keys(native()).filter((name) => name !== "path").sort(), declaredExports());
+  t.strictSame(
+    Object.keys(native())
+      .filter((name) => name !== "path")
+      .sort(),
+    declaredExports(),
+  );
   t.end();
 });
 
 t.test("every export answers nonsense with a coded error and never with a crash", async (t) => {
   // shutdown takes nothing and ends all work; runtimeInfo and flagCreate take nothing.
-  const names = Object.keys(native()).filter((name) => !["path", "shutdown", "runtimeInfo", "flagCreate"].includes(name));
-  const nonsense = [[], [null, null, null, null], [{}, {}, {}, {}], ["x", "x", "x", "x"], [-1, -1, -1, -1], [[[]], [[]], [[]], [[]]], [new Uint8Array(3), 1n, Symbol.iterator, () => 0]];
+  const names = Object.keys(native()).filter(
+    (name) => !["path", "shutdown", "runtimeInfo", "flagCreate"].includes(name),
+  );
+  const nonsense = [
+    [],
+    [null, null, null, null],
+    [{}, {}, {}, {}],
+    ["x", "x", "x", "x"],
+    [-1, -1, -1, -1],
+    [[[]], [[]], [[]], [[]]],
+    [new Uint8Array(3), 1n, Symbol.iterator, () => 0],
+  ];
   for (const name of names) {
     const call = native()[name as keyof ReturnType<typeof native>] as (...args: unknown[]) => unknown;
     for (const args of nonsense) {
@@ -37,10 +52,17 @@ t.test("every export answers nonsense with a coded error and never with a crash"
 
 t.test("a path with a NUL names no file, rather than the one before it", async (t) => {
   const path = join(t.testdir({ "net.pt": "something" }), "net.pt\0.safetensors");
-  const handle = await native().moduleDefine({ name: "Net", source: "def forward(self, x):\n    return x", parameters: [], children: [] });
+  const handle = await native().moduleDefine({
+    name: "Net",
+    source: "def forward(self, x):\n    return x",
+    parameters: [],
+    children: [],
+  });
   const calls = [
-    () => native().checkpointOpen(path), () => native().checkpointWrite(path, new Uint8Array(1), [], null),
-    () => native().moduleLoad(path), () => native().moduleSave(handle, [], path, null),
+    () => native().checkpointOpen(path),
+    () => native().checkpointWrite(path, new Uint8Array(1), [], null),
+    () => native().moduleLoad(path),
+    () => native().moduleSave(handle, [], path, null),
   ];
   for (const call of calls) t.throws(call, { code: "ERR_INVALID_ARGUMENT", message: /NUL/ });
 });
@@ -51,12 +73,22 @@ t.test("a damaged record of setup is a candidate that is refused", (t) => {
   mkdirSync(join(folder, "build"));
   const named = process.env.LATENT_DIFFUSION_LIBTORCH;
   delete process.env.LATENT_DIFFUSION_LIBTORCH;
-  t.teardown(() => { if (named !== undefined) process.env.LATENT_DIFFUSION_LIBTORCH = named; });
+  t.teardown(() => {
+    if (named !== undefined) process.env.LATENT_DIFFUSION_LIBTORCH = named;
+  });
   const copy = createRequire(__filename)(join(folder, "dist", "libtorch.js")) as { findLibTorch: typeof findLibTorch };
   for (const text of ["{", "[]", "7", '{"path": 1}']) {
     writeFileSync(join(folder, "build", "libtorch.json"), text);
-    t.throws(() => copy.findLibTorch(undefined), { code: "ERR_LIBTORCH_NOT_FOUND", message: /libtorch\.json: it is damaged/ }, text);
+    t.throws(
+      () => copy.findLibTorch(undefined),
+      { code: "ERR_LIBTORCH_NOT_FOUND", message: /libtorch\.json: it is damaged/ },
+      text,
+    );
   }
-  t.throws(() => copy.findLibTorch("/nowhere"), { code: "ERR_LIBTORCH_NOT_FOUND", message: /nowhere: it holds no lib/ }, "who names one does not need it");
+  t.throws(
+    () => copy.findLibTorch("/nowhere"),
+    { code: "ERR_LIBTORCH_NOT_FOUND", message: /nowhere: it holds no lib/ },
+    "who names one does not need it",
+  );
   t.end();
 });

@@ -9,20 +9,34 @@ import t, { type Test } from "tap";
 const ROOT = resolve(__dirname, "..", "..");
 const CHECKPOINT = join("models", "demo");
 
-const needs = [join("dist", "index.js"), join(CHECKPOINT, "model_index.json")].filter((path) => !existsSync(join(ROOT, path)));
+const needs = [join("dist", "index.js"), join(CHECKPOINT, "model_index.json")].filter(
+  (path) => !existsSync(join(ROOT, path)),
+);
 const skip = needs.length > 0 ? `needs ${needs.join(" and ")}: npm run setup` : false;
 
-function start(t: Test, name: string, args: readonly string[], env: NodeJS.ProcessEnv = {}): ChildProcess & { output: () => string } {
-  const child = spawn(process.execPath, [join("examples", name), ...args], { cwd: ROOT, env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "pipe"] });
+function start(
+  t: Test,
+  name: string,
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+): ChildProcess & { output: () => string } {
+  const child = spawn(process.execPath, [join("examples", name), ...args], {
+    cwd: ROOT,
+    env: { ...process.env, ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   t.teardown(() => child.kill());
   let output = "";
-  for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text: string) => { output += text; });
+  for (const stream of [child.stdout, child.stderr])
+    stream.setEncoding("utf8").on("data", (text: string) => {
+      output += text;
+    });
   return Object.assign(child, { output: () => output });
 }
 
 async function run(t: Test, name: string, ...args: string[]): Promise<string> {
   const child = start(t, name, args);
-  const [code] = await once(child, "close") as [number | null];
+  const [code] = (await once(child, "close")) as [number | null];
   t.equal(code, 0, `${name} ends well: ${child.output()}`);
   return child.output();
 }
@@ -73,8 +87,13 @@ example("swap-weights.mjs", async (t, folder) => {
 example("serve.mjs", async (t) => {
   const server = start(t, "serve.mjs", [CHECKPOINT], { PORT: "0" });
   const url = await new Promise<string>((found, fail) => {
-    server.stdout?.on("data", () => { const match = /http:\S+/.exec(server.output()); if (match) found(match[0]); });
-    server.on("close", () => { fail(new Error(server.output())); });
+    server.stdout?.on("data", () => {
+      const match = /http:\S+/.exec(server.output());
+      if (match) found(match[0]);
+    });
+    server.on("close", () => {
+      fail(new Error(server.output()));
+    });
   });
   const response = await fetch(url);
   t.equal(response.headers.get("content-type"), "image/png");

@@ -24,7 +24,9 @@ t.test("every error code is explained, and nothing else is", (t) => {
 t.test("every code that the sources throw is declared", (t) => {
   const declared = declaredCodes();
   for (const folder of ["lib", "native"]) {
-    for (const name of readdirSync(join(PACKAGE_ROOT, folder), { recursive: true, encoding: "utf8" }).filter((file) => /\.(ts|cc|h)$/.test(file))) {
+    for (const name of readdirSync(join(PACKAGE_ROOT, folder), { recursive: true, encoding: "utf8" }).filter((file) =>
+      /\.(ts|cc|h)$/.test(file),
+    )) {
       for (const [, code = ""] of read(join(folder, name)).matchAll(/"(ERR_[A-Z_]+)"/g)) {
         if (!declared.includes(code)) t.fail(`${folder}/${name} names ${code}, which ErrorCode does not`);
       }
@@ -34,7 +36,12 @@ t.test("every code that the sources throw is declared", (t) => {
 });
 
 t.test("links between pages lead somewhere", (t) => {
-  const pages = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", ...readdirSync(join(PACKAGE_ROOT, "docs")).map((name) => `docs/${name}`)];
+  const pages = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    ...readdirSync(join(PACKAGE_ROOT, "docs")).map((name) => `docs/${name}`),
+  ];
   for (const page of pages.filter((name) => name.endsWith(".md"))) {
     for (const [, target = ""] of read(page).matchAll(/\]\((?!https?:)([^)#]+)[^)]*\)/g)) {
       t.ok(existsSync(join(PACKAGE_ROOT, dirname(page), target)), `${page} links to ${target}`);
@@ -47,6 +54,7 @@ t.test("the README opens with the two commands", (t) => {
   const commands = [...read("README.md").matchAll(/^npm (run demo|test)\b/gm)].map((match) => match[0]);
   t.strictSame(commands, ["npm run demo", "npm test"]);
   const { scripts } = JSON.parse(read("package.json")) as { scripts: Record<string, string> };
-  for (const [, name = ""] of read("CONTRIBUTING.md").matchAll(/^npm run ([\w:]+)/gm)) t.ok(name in scripts, `npm run ${name} exists`);
+  for (const [, name = ""] of read("CONTRIBUTING.md").matchAll(/^npm run ([\w:]+)/gm))
+    t.ok(name in scripts, `npm run ${name} exists`);
   t.end();
 });

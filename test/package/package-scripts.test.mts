@@ -15,7 +15,12 @@ import { parseTotals, sumTotals } from "../../scripts/setup/tap.mjs";
 /** A stream that keeps what is written. */
 function recorder(isTTY = false): { stream: NodeJS.WriteStream; text: () => string } {
   let text = "";
-  const stream = { isTTY, write: (chunk: string) => { text += chunk; } } as unknown as NodeJS.WriteStream;
+  const stream = {
+    isTTY,
+    write: (chunk: string) => {
+      text += chunk;
+    },
+  } as unknown as NodeJS.WriteStream;
   return { stream, text: () => text };
 }
 
@@ -37,13 +42,23 @@ t.test("a breach of the house is found", (t) => {
     ["native/loader/l.cc", "#include <ATen/ATen.h>", /before LibTorch is open/],
   ];
   for (const [path, text, complaint] of cases) t.match(checkFile(path, text).join("\n"), complaint, `${path}: ${text}`);
-  t.strictSame(checkFile("lib/pipelines/p.ts", 'import { A } from "../../models/a.js";\nimport { E } from "../../errors.js";\nimport "node:fs";'), []);
+  t.strictSame(
+    checkFile(
+      "lib/pipelines/p.ts",
+      'import { A } from "../../models/a.js";\nimport { E } from "../../errors.js";\nimport "node:fs";',
+    ),
+    [],
+  );
   t.end();
 });
 
 t.test("totals are read from the end of a TAP stream, and only of one that ended well", (t) => {
   const assertions = "TAP version 14\n    # { total: 9, pass: 9 }\nok 1 - a\n1..1\n";
-  t.strictSame(parseTotals(`${assertions}# { total: 6, pass: 3, fail: 1, todo: 1, skip: 1 }\n# time=3ms\n`), { passed: 3, failed: 1, skipped: 2 });
+  t.strictSame(parseTotals(`${assertions}# { total: 6, pass: 3, fail: 1, todo: 1, skip: 1 }\n# time=3ms\n`), {
+    passed: 3,
+    failed: 1,
+    skipped: 2,
+  });
   t.strictSame(parseTotals(`${assertions}# { total: 6, pass: 6 }\n`), { passed: 6, failed: 0, skipped: 0 });
   t.throws(() => parseTotals(assertions), /no totals/);
   t.throws(() => parseTotals(`${assertions}# { total: 6, pass: 5 }\n`), /do not add up/);
@@ -53,14 +68,25 @@ t.test("totals are read from the end of a TAP stream, and only of one that ended
 t.test("totals of several runs are added up, and what was skipped is named", (t) => {
   const streams: Record<string, string> = {
     unit: "# Subtest: test/a.test.ts\n    ok 1 - fine\n    ok 2 - on Windows # SKIP counts in /proc\nok 1 - test/a.test.ts\n# { total: 2, pass: 1, skip: 1 }\n",
-    parity: "# Subtest: test/b.test.ts\n    not ok 1 - broken\nnot ok 1 - test/b.test.ts\n# { total: 4, pass: 3, fail: 1 }\n",
+    parity:
+      "# Subtest: test/b.test.ts\n    not ok 1 - broken\nnot ok 1 - test/b.test.ts\n# { total: 4, pass: 3, fail: 1 }\n",
     killed: "# Subtest: test/c.test.ts\n",
   };
   const read = (name: string): string => streams[name] ?? "";
-  t.strictSame(sumTotals(["unit", "parity"], read), { passed: 4, failed: 1, lines: [
-    "unit: 1 passed, 0 failed, 1 skipped", "  skipped: test/a.test.ts: on Windows (SKIP counts in /proc)", "parity: 3 passed, 1 failed, 0 skipped",
-  ] });
-  t.match(sumTotals(["unit", "killed"], read), { passed: 1, failed: 1, lines: { 2: /^killed: tap did not come to its end/ } });
+  t.strictSame(sumTotals(["unit", "parity"], read), {
+    passed: 4,
+    failed: 1,
+    lines: [
+      "unit: 1 passed, 0 failed, 1 skipped",
+      "  skipped: test/a.test.ts: on Windows (SKIP counts in /proc)",
+      "parity: 3 passed, 1 failed, 0 skipped",
+    ],
+  });
+  t.match(sumTotals(["unit", "killed"], read), {
+    passed: 1,
+    failed: 1,
+    lines: { 2: /^killed: tap did not come to its end/ },
+  });
   t.end();
 });
 
@@ -77,31 +103,41 @@ t.test("LibTorch's version is read without opening it", (t) => {
   t.end();
 });
 
-t.test("torch comes from PyTorch's index of CPU builds alone, or else from where pip is configured to look", async (t) => {
-  const folder = t.testdir({});
-  const log = join(folder, "log");
-  const pip = join(folder, "pip.mjs");
-  writeFileSync(pip, `
+t.test(
+  "torch comes from PyTorch's index of CPU builds alone, or else from where pip is configured to look",
+  async (t) => {
+    const folder = t.testdir({});
+    const log = join(folder, "log");
+    const pip = join(folder, "pip.mjs");
+    writeFileSync(
+      pip,
+      `
     import { appendFileSync } from "node:fs";
     const args = process.argv.slice(2);
     const { PIP_EXTRA_INDEX_URL: extra = null, PIP_CONFIG_FILE: config = null } = process.env;
     appendFileSync(${JSON.stringify(log)}, JSON.stringify({ index: args.includes("--index-url"), alone: args.includes("--no-deps"), extra, config }) + "\\n");
     process.exit(args.includes("--index-url") && args.includes("unreachable") ? 1 : 0);
-  `);
-  const before = process.env.PIP_EXTRA_INDEX_URL;
-  process.env.PIP_EXTRA_INDEX_URL = "cuda";
-  t.teardown(() => {
-    if (before === undefined) delete process.env.PIP_EXTRA_INDEX_URL;
-    else process.env.PIP_EXTRA_INDEX_URL = before;
-  });
-  const calls = (): unknown[] => readFileSync(log, "utf8").trim().split("\n").map((line) => JSON.parse(line) as unknown);
-  const options = { log: "test", advice: "none" };
-  await installTorch([process.execPath, pip], "torch", options);
-  t.match(calls(), [{ index: true, alone: true, extra: null, config: /nul/ }]);
-  await installTorch([process.execPath, pip, "unreachable"], "torch", options);
-  t.match(calls()[2], { index: false, alone: true, extra: "cuda" });
-  t.equal(calls().length, 3);
-});
+  `,
+    );
+    const before = process.env.PIP_EXTRA_INDEX_URL;
+    process.env.PIP_EXTRA_INDEX_URL = "cuda";
+    t.teardown(() => {
+      if (before === undefined) delete process.env.PIP_EXTRA_INDEX_URL;
+      else process.env.PIP_EXTRA_INDEX_URL = before;
+    });
+    const calls = (): unknown[] =>
+      readFileSync(log, "utf8")
+        .trim()
+        .split("\n")
+        .map((line) => JSON.parse(line) as unknown);
+    const options = { log: "test", advice: "none" };
+    await installTorch([process.execPath, pip], "torch", options);
+    t.match(calls(), [{ index: true, alone: true, extra: null, config: /nul/ }]);
+    await installTorch([process.execPath, pip, "unreachable"], "torch", options);
+    t.match(calls()[2], { index: false, alone: true, extra: "cuda" });
+    t.equal(calls().length, 3);
+  },
+);
 
 t.test("a product is made anew when a source changes, moves or goes", (t) => {
   const folder = ".local/tap/fingerprint";
@@ -127,15 +163,25 @@ t.test("a product is made anew when a source changes, moves or goes", (t) => {
 t.test("one at a time: who comes second waits, and a lock that was left behind is taken over", async (t) => {
   const file = join(t.testdir({}), "inner", "setup.lock");
   const seen: string[] = [];
-  const work = (name: string): Promise<string> => withLock(file, async () => {
-    seen.push(`${name} begins`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-    seen.push(`${name} ends`);
-    return name;
-  }, () => seen.push(`${name} waits`));
+  const work = (name: string): Promise<string> =>
+    withLock(
+      file,
+      async () => {
+        seen.push(`${name} begins`);
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        seen.push(`${name} ends`);
+        return name;
+      },
+      () => seen.push(`${name} waits`),
+    );
   t.strictSame(await Promise.all([work("a"), work("b")]), ["a", "b"]);
   t.strictSame(seen, ["a begins", "b waits", "a ends", "b begins", "b ends"]);
-  await t.rejects(withLock(file, async () => { throw new Error("it failed"); }), { message: "it failed" });
+  await t.rejects(
+    withLock(file, async () => {
+      throw new Error("it failed");
+    }),
+    { message: "it failed" },
+  );
   t.notOk(existsSync(file), "a failure lets go");
   writeFileSync(file, "of a process that was killed");
   utimesSync(file, 0, 0);
@@ -148,17 +194,23 @@ t.test("a command that fails tells its end and the advice", async (t) => {
   t.equal(code, 3);
   t.equal(output, "said\n");
   t.match((await capture(["no-such-program-anywhere"])).code, /ENOENT/);
-  const failing = runCommand([process.execPath, "-e", "console.error('why it failed'); process.exit(1)"], { log: "test", advice: "do this" });
+  const failing = runCommand([process.execPath, "-e", "console.error('why it failed'); process.exit(1)"], {
+    log: "test",
+    advice: "do this",
+  });
   await t.rejects(failing, { name: "SetupError", advice: "do this", message: /why it failed/ });
 });
 
 t.test("parts are told with their time, and idle ones are not", async (t) => {
   const { stream, text } = recorder();
   const report = new Report({ stream });
-  t.equal(await report.part("busy", async (say) => {
-    say("working");
-    return { result: "worked", value: 7 };
-  }), 7);
+  t.equal(
+    await report.part("busy", async (say) => {
+      say("working");
+      return { result: "worked", value: 7 };
+    }),
+    7,
+  );
   await report.part("idle", async () => ({ result: "nothing to do" }));
   t.match(text(), /^ {2}busy +working \.\.\.\n✓ busy +worked \(0\.\d\d s\)\n$/);
   t.strictSame([0.012, 3.21, 59.6, 61, 125].map(formatSeconds), ["0.01 s", "3.2 s", "60 s", "61 s", "2 min 05 s"]);
@@ -172,7 +224,9 @@ t.test("what a part notes stays on a terminal, where what it does is drawn over"
     return { result: "found" };
   });
   // What a terminal shows in the end: each "\\r\\x1b[K" empties the line.
-  const shown = text().split("\n").map((line) => line.split("\r\x1b[K").at(-1));
+  const shown = text()
+    .split("\n")
+    .map((line) => line.split("\r\x1b[K").at(-1));
   t.match(shown, ["  part         passing over a folder: it is empty", /part +found/, ""]);
 });
 
@@ -192,8 +246,16 @@ t.test("ratios are medians of pairs, not of two columns", (t) => {
   t.equal(median([3, 1, 2]), 2);
   t.equal(median([4, 1, 2, 3]), 2.5);
   // A machine that slows threefold in the third round: the pairs do not notice.
-  const taking = [{ name: "diffusers", rival: false }, { name: "default", rival: false }, { name: "late", rival: true }] as unknown as Parameters<typeof rowsOf>[2];
-  const rounds: Record<string, number>[] = [{ diffusers: 10, default: 5 }, { diffusers: 12, default: 6 }, { diffusers: 30, default: 15, late: 20 }];
+  const taking = [
+    { name: "diffusers", rival: false },
+    { name: "default", rival: false },
+    { name: "late", rival: true },
+  ] as unknown as Parameters<typeof rowsOf>[2];
+  const rounds: Record<string, number>[] = [
+    { diffusers: 10, default: 5 },
+    { diffusers: 12, default: 6 },
+    { diffusers: 30, default: 15, late: 20 },
+  ];
   t.match(rowsOf("step", "ms", taking, rounds), [
     { name: "diffusers", value: 12, ratio: 1, toOurs: 2, samples: 3 },
     { name: "default", value: 6, ratio: 0.5, toOurs: 1 },

@@ -6,7 +6,10 @@ import t from "tap";
 import { PACKAGE_ROOT } from "../../lib/native/libtorch.js";
 
 const MANIFEST = JSON.parse(readFileSync(join(PACKAGE_ROOT, "package.json"), "utf8")) as {
-  name: string; version: string; dependencies: Record<string, string>; exports: Record<string, unknown>;
+  name: string;
+  version: string;
+  dependencies: Record<string, string>;
+  exports: Record<string, unknown>;
 };
 
 /** The project that a user would have: the packed tarball, its dependencies, nothing of the checkout. */
@@ -25,7 +28,8 @@ t.before(() => {
   cpSync(join(folder, "package"), packed, { recursive: true });
   // The dependencies as npm laid them out here: installing them again would need the network.
   for (const name of readdirSync(join(PACKAGE_ROOT, "node_modules"))) {
-    if (!name.startsWith(".")) symlinkSync(join(PACKAGE_ROOT, "node_modules", name), join(folder, "node_modules", name), "junction");
+    if (!name.startsWith("."))
+      symlinkSync(join(PACKAGE_ROOT, "node_modules", name), join(folder, "node_modules", name), "junction");
   }
   writeFileSync(join(folder, "package.json"), JSON.stringify({ name: "user", private: true }));
   project = { folder, packed };
@@ -37,7 +41,9 @@ function pack(folder: string): string {
   const running = process.env.npm_execpath?.endsWith("npm-cli.js") ? process.env.npm_execpath : undefined;
   const args = ["pack", "--ignore-scripts", "--silent", "--pack-destination", folder];
   const options = { cwd: PACKAGE_ROOT, encoding: "utf8" } as const;
-  const output = running ? execFileSync(process.execPath, [running, ...args], options) : execFileSync("npm", args, options);
+  const output = running
+    ? execFileSync(process.execPath, [running, ...args], options)
+    : execFileSync("npm", args, options);
   return join(folder, output.trim().split("\n").at(-1) ?? "");
 }
 
@@ -45,7 +51,9 @@ function runNode(file: string, source: string, env: NodeJS.ProcessEnv = {}): { s
   writeFileSync(join(project.folder, file), source);
   // Without what tap puts into NODE_OPTIONS: a user's Node has no loaders.
   const { status, stdout, stderr } = spawnSync(process.execPath, [file], {
-    cwd: project.folder, encoding: "utf8", env: { ...process.env, NODE_OPTIONS: "", ...env },
+    cwd: project.folder,
+    encoding: "utf8",
+    env: { ...process.env, NODE_OPTIONS: "", ...env },
   });
   return { status, output: `${stdout}${stderr}`.trim() };
 }
@@ -66,13 +74,26 @@ function libTorchPath(): string {
 }
 
 t.test("the tarball holds what users need and nothing that builds behind their back", (t) => {
-  const listFiles = (folder: string, prefix = ""): string[] => readdirSync(folder, { withFileTypes: true })
-    .flatMap((entry) => (entry.isDirectory() ? listFiles(join(folder, entry.name), `${prefix}${entry.name}/`) : [`${prefix}${entry.name}`]));
+  const listFiles = (folder: string, prefix = ""): string[] =>
+    readdirSync(folder, { withFileTypes: true }).flatMap((entry) =>
+      entry.isDirectory() ? listFiles(join(folder, entry.name), `${prefix}${entry.name}/`) : [`${prefix}${entry.name}`],
+    );
   const files = listFiles(join(project.folder, "package"));
-  for (const name of ["package.json", "README.md", "LICENSE", "CHANGELOG.md", "dist/index.js", "dist/index.d.ts", "dist/index.mjs", "dist/index.d.mts"]) {
+  for (const name of [
+    "package.json",
+    "README.md",
+    "LICENSE",
+    "CHANGELOG.md",
+    "dist/index.js",
+    "dist/index.d.ts",
+    "dist/index.mjs",
+    "dist/index.d.mts",
+  ]) {
     t.ok(files.includes(name), `${name} is packed`);
   }
-  const unwanted = files.filter((name) => !/^(dist\/|docs\/|README\.md|LICENSE|CHANGELOG\.md|package\.json)/.test(name));
+  const unwanted = files.filter(
+    (name) => !/^(dist\/|docs\/|README\.md|LICENSE|CHANGELOG\.md|package\.json)/.test(name),
+  );
   t.strictSame(unwanted, [], "no sources, no tests, no binding.gyp, no machine's binaries");
   t.notOk("install" in ((MANIFEST as { scripts?: object }).scripts ?? {}), "no install script");
   t.end();
@@ -85,13 +106,16 @@ t.test("publint has nothing to say", async (t) => {
 });
 
 t.test("import and require give the same classes", (t) => {
-  const { status, output } = runNode("both.mjs", `
+  const { status, output } = runNode(
+    "both.mjs",
+    `
     import * as imported from "${MANIFEST.name}";
     import { createRequire } from "node:module";
     const required = createRequire(import.meta.url)("${MANIFEST.name}");
     const differing = Object.keys(required).filter((name) => required[name] !== imported[name]);
     console.log(JSON.stringify({ names: Object.keys(required).length, imported: Object.keys(imported).length, differing }));
-  `);
+  `,
+  );
   t.equal(status, 0, output);
   const { names, imported, differing } = JSON.parse(output) as { names: number; imported: number; differing: string[] };
   t.strictSame(differing, []);
@@ -101,10 +125,14 @@ t.test("import and require give the same classes", (t) => {
 });
 
 t.test("without an addon, the first use says what is missing", (t) => {
-  const { status, output } = runNode("missing.cjs", `
+  const { status, output } = runNode(
+    "missing.cjs",
+    `
     const { Tensor } = require("${MANIFEST.name}");
     try { Tensor.from([1]); } catch (error) { console.log(error.name, error.code); }
-  `, { LATENT_DIFFUSION_LIBTORCH: libTorchPath() });
+  `,
+    { LATENT_DIFFUSION_LIBTORCH: libTorchPath() },
+  );
   t.equal(status, 0, output);
   t.equal(output, "LatentDiffusionError ERR_ADDON_NOT_FOUND");
   t.end();
@@ -112,13 +140,17 @@ t.test("without an addon, the first use says what is missing", (t) => {
 
 t.test("with the addon, tensors cross from one module system to the other", (t) => {
   addAddon();
-  const { status, output } = runNode("cross.mjs", `
+  const { status, output } = runNode(
+    "cross.mjs",
+    `
     import { Tensor } from "${MANIFEST.name}";
     import { createRequire } from "node:module";
     const required = createRequire(import.meta.url)("${MANIFEST.name}");
     const sum = required.op("add.Tensor", Tensor.from([1, 2]), required.Tensor.from([3, 4]));
     console.log(sum instanceof Tensor, [...sum.dataSync()].join());
-  `, { LATENT_DIFFUSION_LIBTORCH: libTorchPath() });
+  `,
+    { LATENT_DIFFUSION_LIBTORCH: libTorchPath() },
+  );
   t.equal(status, 0, output);
   t.equal(output, "true 4,6");
   t.end();
@@ -137,11 +169,32 @@ t.test("types resolve for import and require, and refuse what is wrong", (t) => 
     tensor.handle;
     export { shape, error };
   `;
-  writeFileSync(join(project.folder, "esm.mts"), `import { configure, type ErrorCode, Tensor } from "${MANIFEST.name}";${program}`);
-  writeFileSync(join(project.folder, "cjs.cts"), `import { configure, type ErrorCode, Tensor } from "${MANIFEST.name}";${program}`);
-  const options = ["--noEmit", "--strict", "--module", "node16", "--target", "es2022", "--types", "node", "esm.mts", "cjs.cts"];
+  writeFileSync(
+    join(project.folder, "esm.mts"),
+    `import { configure, type ErrorCode, Tensor } from "${MANIFEST.name}";${program}`,
+  );
+  writeFileSync(
+    join(project.folder, "cjs.cts"),
+    `import { configure, type ErrorCode, Tensor } from "${MANIFEST.name}";${program}`,
+  );
+  const options = [
+    "--noEmit",
+    "--strict",
+    "--module",
+    "node16",
+    "--target",
+    "es2022",
+    "--types",
+    "node",
+    "esm.mts",
+    "cjs.cts",
+  ];
   const tsc = createRequire(join(PACKAGE_ROOT, "package.json")).resolve("typescript/bin/tsc");
-  const { status, stdout } = spawnSync(process.execPath, [tsc, ...options], { cwd: project.folder, encoding: "utf8", env: { ...process.env, NODE_OPTIONS: "" } });
+  const { status, stdout } = spawnSync(process.execPath, [tsc, ...options], {
+    cwd: project.folder,
+    encoding: "utf8",
+    env: { ...process.env, NODE_OPTIONS: "" },
+  });
   t.equal(stdout, "");
   t.equal(status, 0);
   t.end();

@@ -13,7 +13,8 @@ import { expectedOf, readPipelineCase, replayRun } from "../support/pipeline-cas
 // Whole pictures, bit for bit, with `optimize: false`: the same library, thread count and batch on both sides.
 
 const root = process.env.PARITY_DIR;
-const skip = root === undefined ? "needs the files of reference/pipelines.py in PARITY_DIR: npm run test:parity" : false;
+const skip =
+  root === undefined ? "needs the files of reference/pipelines.py in PARITY_DIR: npm run test:parity" : false;
 const reference = join(root ?? "", "pipelines");
 const cases = existsSync(reference) ? readdirSync(reference) : [];
 if (skip === false) configure({ threads: Number(process.env.PARITY_THREADS ?? 2) });
@@ -25,7 +26,8 @@ for (const name of cases) {
     for (const dtype of new Set(runs.map((run) => run.dtype))) {
       const pipe = await LDMPipeline.fromPretrained(join(folder, "checkpoint"), { dtype, optimize: false });
       t.teardown(() => pipe.dispose());
-      for (const [i, run] of runs.entries()) if (run.dtype === dtype) await replayRun(t, pipe, run, expectedOf(tensors, i), 0);
+      for (const [i, run] of runs.entries())
+        if (run.dtype === dtype) await replayRun(t, pipe, run, expectedOf(tensors, i), 0);
     }
   });
 
@@ -34,12 +36,17 @@ for (const name of cases) {
       const { runs, tensors } = readPipelineCase(folder);
       const exported = join(folder, `torchscript-${dtype}`);
       const pipe = await LDMPipeline.fromTorchScript({
-        unet: join(exported, "unet.pt"), vqDecoder: join(exported, "vq_decoder.pt"), scheduler: exported, config: join(exported, "config.json"),
-        trusted: true, optimize: false,
+        unet: join(exported, "unet.pt"),
+        vqDecoder: join(exported, "vq_decoder.pt"),
+        scheduler: exported,
+        config: join(exported, "config.json"),
+        trusted: true,
+        optimize: false,
       });
       t.teardown(() => pipe.dispose());
       t.equal(pipe.dtype, dtype);
-      for (const [i, run] of runs.entries()) if (run.dtype === dtype) await replayRun(t, pipe, run, expectedOf(tensors, i), 0);
+      for (const [i, run] of runs.entries())
+        if (run.dtype === dtype) await replayRun(t, pipe, run, expectedOf(tensors, i), 0);
     });
   }
 }
@@ -65,8 +72,15 @@ t.test("what Python saved, loaded and saved again, is the same folder", { skip }
     const copy = t.testdir({});
     await pipe.savePretrained(copy);
     const files = (readdirSync(original, { recursive: true }) as string[]).filter((file) => file.includes(".")).sort();
-    t.strictSame((readdirSync(copy, { recursive: true }) as string[]).filter((file) => file.includes(".")).sort(), files);
-    for (const file of files) t.ok(readFileSync(join(copy, file)).equals(readFileSync(join(original, file))), `${name}: ${file}, byte for byte`);
+    t.strictSame(
+      (readdirSync(copy, { recursive: true }) as string[]).filter((file) => file.includes(".")).sort(),
+      files,
+    );
+    for (const file of files)
+      t.ok(
+        readFileSync(join(copy, file)).equals(readFileSync(join(original, file))),
+        `${name}: ${file}, byte for byte`,
+      );
   }
 });
 
@@ -83,23 +97,46 @@ async function loadInPython(t: Test, pipe: LDMPipeline): Promise<Record<string, 
   const script = join(__dirname, "reference", "pipelines.py");
   const out = join(folder, "out");
   mkdirSync(out);
-  execFileSync(python(), [script, "--load", join(folder, "checkpoint"), "--out", out], { stdio: ["ignore", "ignore", "inherit"] });
+  execFileSync(python(), [script, "--load", join(folder, "checkpoint"), "--out", out], {
+    stdio: ["ignore", "ignore", "inherit"],
+  });
   const { runs, tensors } = readPipelineCase(out);
   for (const [i, run] of runs.entries()) await replayRun(t, pipe, run, expectedOf(tensors, i), 0);
-  return (JSON.parse(readFileSync(join(out, "case.json"), "utf8")) as { configs: Record<string, Record<string, unknown>> }).configs;
+  return (
+    JSON.parse(readFileSync(join(out, "case.json"), "utf8")) as { configs: Record<string, Record<string, unknown>> }
+  ).configs;
 }
 
 t.test("what TypeScript made and saved, Python loads, and draws the same pictures", { skip }, async (t) => {
   using generator = Generator.fromSeed(0);
-  const unet = await UNet2DModel.fromConfig({
-    sample_size: 8, block_out_channels: [16, 32], layers_per_block: 1, norm_num_groups: 8, attention_head_dim: 8,
-    down_block_types: ["DownBlock2D", "AttnDownBlock2D"], up_block_types: ["AttnUpBlock2D", "UpBlock2D"],
-  }, { optimize: false, generator });
-  const vqvae = await VQModel.fromConfig({
-    block_out_channels: [8, 16], down_block_types: ["DownEncoderBlock2D", "DownEncoderBlock2D"], up_block_types: ["UpDecoderBlock2D", "UpDecoderBlock2D"],
-    norm_num_groups: 4, num_vq_embeddings: 16, sample_size: 16,
-  }, { optimize: false, generator });
-  const scheduler = new DDIMScheduler({ beta_schedule: "squaredcos_cap_v2", clip_sample_range: 3, prediction_type: "sample" });
+  const unet = await UNet2DModel.fromConfig(
+    {
+      sample_size: 8,
+      block_out_channels: [16, 32],
+      layers_per_block: 1,
+      norm_num_groups: 8,
+      attention_head_dim: 8,
+      down_block_types: ["DownBlock2D", "AttnDownBlock2D"],
+      up_block_types: ["AttnUpBlock2D", "UpBlock2D"],
+    },
+    { optimize: false, generator },
+  );
+  const vqvae = await VQModel.fromConfig(
+    {
+      block_out_channels: [8, 16],
+      down_block_types: ["DownEncoderBlock2D", "DownEncoderBlock2D"],
+      up_block_types: ["UpDecoderBlock2D", "UpDecoderBlock2D"],
+      norm_num_groups: 4,
+      num_vq_embeddings: 16,
+      sample_size: 16,
+    },
+    { optimize: false, generator },
+  );
+  const scheduler = new DDIMScheduler({
+    beta_schedule: "squaredcos_cap_v2",
+    clip_sample_range: 3,
+    prediction_type: "sample",
+  });
   const pipe = new LDMPipeline({ vqvae, unet, scheduler });
   t.teardown(() => pipe.dispose());
   const configs = await loadInPython(t, pipe);
@@ -108,7 +145,10 @@ t.test("what TypeScript made and saved, Python loads, and draws the same picture
 });
 
 t.test("a scaling factor that was given is saved, and Python divides by it", { skip }, async (t) => {
-  const pipe = await LDMPipeline.fromPretrained(join(reference, "older-than-scaling-factor", "checkpoint"), { optimize: false, scalingFactor: 0.5 });
+  const pipe = await LDMPipeline.fromPretrained(join(reference, "older-than-scaling-factor", "checkpoint"), {
+    optimize: false,
+    scalingFactor: 0.5,
+  });
   t.teardown(() => pipe.dispose());
   const configs = await loadInPython(t, pipe);
   t.equal(configs.vqvae?.scaling_factor, 0.5);

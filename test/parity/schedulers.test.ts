@@ -10,14 +10,17 @@ import { readCase, replayTrajectory } from "../support/scheduler-cases.js";
 // All of it is bit for bit: the scheduler uses LibTorch's own operators, and float32 where diffusers does.
 
 const root = process.env.PARITY_DIR;
-const skip = root === undefined ? "needs the files of reference/schedulers.py in PARITY_DIR: npm run test:parity" : false;
+const skip =
+  root === undefined ? "needs the files of reference/schedulers.py in PARITY_DIR: npm run test:parity" : false;
 const reference = join(root ?? "", "schedulers");
 
 type Config = Partial<DDIMConfigKeys>;
 
 t.test("trajectories", { skip }, async (t) => {
   const OTHERS = ["tables", "spacings", "broken", "configs"];
-  const cases = existsSync(reference) ? readdirSync(reference).filter((name) => !OTHERS.includes(name) && !name.startsWith("forward-")) : [];
+  const cases = existsSync(reference)
+    ? readdirSync(reference).filter((name) => !OTHERS.includes(name) && !name.startsWith("forward-"))
+    : [];
   t.ok(cases.length >= 24, `${cases.length} settings`);
   for (const name of cases) await t.test(name, (t) => replayTrajectory(t, join(reference, name), 0));
 });
@@ -30,7 +33,11 @@ t.test("addNoise and getVelocity", { skip }, async (t) => {
     const scheduler = new DDIMScheduler(config);
     const clean = toTensor(pick(tensors, "clean"));
     const noise = toTensor(pick(tensors, "noise"));
-    for (const [name, at] of [["each", timesteps.each], ["one", timesteps.one], ["one", timesteps.one[0]]] as const) {
+    for (const [name, at] of [
+      ["each", timesteps.each],
+      ["one", timesteps.one],
+      ["one", timesteps.one[0]],
+    ] as const) {
       const options = { tolerance: 0, name: `${dtype}, ${name}` };
       await assertTensorEqual(t, scheduler.addNoise(clean, noise, at), pick(tensors, `noised.${name}`), options);
       await assertTensorEqual(t, scheduler.getVelocity(clean, noise, at), pick(tensors, `velocity.${name}`), options);
@@ -75,7 +82,9 @@ t.test("timesteps of every number of steps", { skip }, async (t) => {
 });
 
 t.test("what diffusers makes NaN or an IndexError of is refused before the first step", { skip }, async (t) => {
-  const { cases } = readCase(join(reference, "broken")) as { cases: { config: Config; steps: number; eta: number; reason: string }[] };
+  const { cases } = readCase(join(reference, "broken")) as {
+    cases: { config: Config; steps: number; eta: number; reason: string }[];
+  };
   for (const { config, steps, eta, reason } of cases) {
     const start = (): void => {
       const scheduler = new DDIMScheduler(config);
@@ -89,7 +98,10 @@ t.test("what diffusers makes NaN or an IndexError of is refused before the first
 t.test("configs of other classes", { skip }, async (t) => {
   const { cases } = readCase(join(reference, "configs")) as { cases: { source: JsonObject; target: JsonObject }[] };
   // Python's list of defaulted keys is a set's, in any order.
-  const sorted = (config: JsonObject): JsonObject => ({ ...config, _use_default_values: [...config._use_default_values as string[]].sort() });
+  const sorted = (config: JsonObject): JsonObject => ({
+    ...config,
+    _use_default_values: [...(config._use_default_values as string[])].sort(),
+  });
   for (const { source, target } of cases) {
     t.strictSame(sorted(DDIMScheduler.fromConfig(source).config), sorted(target));
   }

@@ -15,7 +15,9 @@ t.test("the stack of a run's error starts with the caller, however deep the work
   const pipe = await LDMPipeline.fromPretrained(CHECKPOINT, { optimize: false });
   t.teardown(() => pipe.dispose());
   const limit = Error.stackTraceLimit;
-  t.teardown(() => { Error.stackTraceLimit = limit; });
+  t.teardown(() => {
+    Error.stackTraceLimit = limit;
+  });
   Error.stackTraceLimit = 10;
   const startsWithCaller = /^[^\n]*\n +at theCaller/;
   async function theCaller(options: object): Promise<void> {
@@ -25,8 +27,20 @@ t.test("the stack of a run's error starts with the caller, however deep the work
   await t.rejects(theCaller({ ...QUICK, batchSize: 0 }), { code: "ERR_INVALID_ARGUMENT", stack: startsWithCaller });
   const controller = new AbortController();
   const onProgress = (): void => controller.abort();
-  await t.rejects(theCaller({ ...QUICK, signal: controller.signal, onProgress }), { code: "ERR_ABORTED", stack: startsWithCaller });
-  await t.rejects(theCaller({ ...QUICK, onProgress: () => { throw new RangeError("own"); } }), { name: "RangeError", stack: /onProgress/ }, "whose error it is keeps its stack");
+  await t.rejects(theCaller({ ...QUICK, signal: controller.signal, onProgress }), {
+    code: "ERR_ABORTED",
+    stack: startsWithCaller,
+  });
+  await t.rejects(
+    theCaller({
+      ...QUICK,
+      onProgress: () => {
+        throw new RangeError("own");
+      },
+    }),
+    { name: "RangeError", stack: /onProgress/ },
+    "whose error it is keeps its stack",
+  );
   const streaming = async function theCaller(options: object): Promise<void> {
     for await (const { step } of pipe.stream(options)) t.fail(`step ${step}`);
   };
@@ -40,14 +54,21 @@ t.test("stream checks its options as generate does", async (t) => {
     t.throws(() => pipe.stream(wrong(options)), { code: "ERR_INVALID_ARGUMENT" }, JSON.stringify(options));
     await t.rejects(pipe.generate(wrong(options)), { code: "ERR_INVALID_ARGUMENT" });
   }
-  t.throws(() => pipe.stream({ ...QUICK, signal: AbortSignal.abort("before") }), { name: "AbortError", cause: "before" });
+  t.throws(() => pipe.stream({ ...QUICK, signal: AbortSignal.abort("before") }), {
+    name: "AbortError",
+    cause: "before",
+  });
 });
 
 t.test("options of loading are checked also where nothing is left to load", async (t) => {
   using pipe = await LDMPipeline.fromPretrained(CHECKPOINT, { optimize: false });
   const { unet, vqvae } = pipe;
   for (const options of [{ dtype: "int8" }, { device: "gpu" }, { optimize: "yes" }]) {
-    await t.rejects(LDMPipeline.fromPretrained(CHECKPOINT, wrong({ unet, vqvae, ...options })), { code: "ERR_INVALID_ARGUMENT" }, JSON.stringify(options));
+    await t.rejects(
+      LDMPipeline.fromPretrained(CHECKPOINT, wrong({ unet, vqvae, ...options })),
+      { code: "ERR_INVALID_ARGUMENT" },
+      JSON.stringify(options),
+    );
   }
 });
 
@@ -56,15 +77,30 @@ t.test("the sizes that a unet takes are checked before anything is drawn", async
   const generator = Generator.fromSeed(0);
   const state = generator.getState();
   const refuse = async (config: object, options: object, message: RegExp): Promise<void> => {
-    using unet = await UNet2DModel.fromConfig({ layers_per_block: 1, block_out_channels: [8, 8], norm_num_groups: 4, attention_head_dim: 4, ...config }, { optimize: false });
+    using unet = await UNet2DModel.fromConfig(
+      { layers_per_block: 1, block_out_channels: [8, 8], norm_num_groups: 4, attention_head_dim: 4, ...config },
+      { optimize: false },
+    );
     const own = new LDMPipeline({ ...pipe.components, unet });
-    await t.rejects(own.generate({ numInferenceSteps: 2, generator, ...options }), { code: "ERR_INVALID_ARGUMENT", message }, String(message));
+    await t.rejects(
+      own.generate({ numInferenceSteps: 2, generator, ...options }),
+      { code: "ERR_INVALID_ARGUMENT", message },
+      String(message),
+    );
   };
   const plain = { down_block_types: ["DownBlock2D", "DownBlock2D"], up_block_types: ["UpBlock2D", "UpBlock2D"] };
-  await refuse({ ...plain, sample_size: 7 }, {}, /a multiple of 4, since the unet cannot take its own sample_size of 7, for height/);
+  await refuse(
+    { ...plain, sample_size: 7 },
+    {},
+    /a multiple of 4, since the unet cannot take its own sample_size of 7, for height/,
+  );
   await refuse({ ...plain, sample_size: [8, 7] }, {}, /own sample_size of 7, for width/);
   const reflecting = {
-    layers_per_block: 2, block_out_channels: [32, 32], down_block_types: ["KDownBlock2D", "KDownBlock2D"], up_block_types: ["KUpBlock2D", "KUpBlock2D"], sample_size: 8,
+    layers_per_block: 2,
+    block_out_channels: [32, 32],
+    down_block_types: ["KDownBlock2D", "KDownBlock2D"],
+    up_block_types: ["KUpBlock2D", "KUpBlock2D"],
+    sample_size: 8,
   };
   await refuse(reflecting, { height: 4 }, /an integer of at least 8 for height but received 4/);
   t.strictSame(generator.getState(), state, "nothing was drawn");
@@ -79,7 +115,11 @@ t.test("components are all that another pipeline of the same parts is made of", 
   const run = { ...QUICK, outputType: "array" } as const;
   t.strictSame((await twin.generate(run)).images.data, (await pipe.generate(run)).images.data);
   using own = await LDMPipeline.fromPretrained(CHECKPOINT, { optimize: false });
-  t.strictSame(Object.keys(own.components), ["vqvae", "unet", "scheduler"], "the vqvae's own factor is the vqvae's to tell");
+  t.strictSame(
+    Object.keys(own.components),
+    ["vqvae", "unet", "scheduler"],
+    "the vqvae's own factor is the vqvae's to tell",
+  );
   t.notOk("scalingFactor" in new LDMPipeline({ ...pipe.components, scalingFactor: 0.8 }).components);
 });
 
@@ -97,7 +137,12 @@ t.test("another scheduler may be assigned; a run under way keeps its own", async
   await pipe.generate({ ...QUICK, numInferenceSteps: 4, onProgress: ({ timestep }) => told.push(timestep) });
   t.strictSame(told, [999, 749, 499, 249]);
   for (const value of [undefined, null, {}, "DDIMScheduler", pipe.unet]) {
-    t.throws(() => { pipe.scheduler = wrong(value); }, { code: "ERR_INVALID_ARGUMENT", message: /a scheduler for scheduler/ });
+    t.throws(
+      () => {
+        pipe.scheduler = wrong(value);
+      },
+      { code: "ERR_INVALID_ARGUMENT", message: /a scheduler for scheduler/ },
+    );
   }
   t.strictSame(pipe.config.scheduler, ["diffusers", "DDIMScheduler"]);
 });

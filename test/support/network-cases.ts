@@ -39,19 +39,27 @@ export function readCase(folder: string): { case: NetworkCase; tensors: Map<stri
 
 /** The names of the cases of one class under a folder. */
 export function caseNames(root: string, prefix: string): string[] {
-  return readdirSync(root).filter((name) => name.startsWith(prefix)).sort();
+  return readdirSync(root)
+    .filter((name) => name.startsWith(prefix))
+    .sort();
 }
 
 /** Load a case's model in one dtype. */
 export function loadModel(
-  folder: string, className: NetworkCase["class"], options: { dtype: FloatingDType; optimize: boolean; device?: Device },
+  folder: string,
+  className: NetworkCase["class"],
+  options: { dtype: FloatingDType; optimize: boolean; device?: Device },
 ): Promise<UNet2DModel | VQModel> {
-  return className === "UNet2DModel" ? UNet2DModel.fromPretrained(join(folder, "model"), options) : VQModel.fromPretrained(join(folder, "model"), options);
+  return className === "UNet2DModel"
+    ? UNet2DModel.fromPretrained(join(folder, "model"), options)
+    : VQModel.fromPretrained(join(folder, "model"), options);
 }
 
 /** Compare every run of a case. @param options `tolerance` 0: bit for bit */
 export async function compareCase(
-  t: Test, folder: string, { tolerance, ...options }: { tolerance: number; optimize: boolean; device?: Device },
+  t: Test,
+  folder: string,
+  { tolerance, ...options }: { tolerance: number; optimize: boolean; device?: Device },
 ): Promise<void> {
   const { case: reference, tensors } = readCase(folder);
   for (const dtype of new Set(reference.runs.map((run) => run.dtype))) {
@@ -66,12 +74,22 @@ export async function compareCase(
   }
 }
 
-async function runModel(model: UNet2DModel | VQModel, run: UNetRun | VQRun, tensors: ReadonlyMap<string, ReferenceTensor>): Promise<Tensor> {
+async function runModel(
+  model: UNet2DModel | VQModel,
+  run: UNetRun | VQRun,
+  tensors: ReadonlyMap<string, ReferenceTensor>,
+): Promise<Tensor> {
   const tensor = (name: string): Promise<Tensor> => toTensor(pick(tensors, name)).to(model.device);
   if (model instanceof UNet2DModel) {
     const { sample, timestep, classLabels } = run as UNetRun;
     const options = classLabels === null ? {} : { classLabels: await tensor(classLabels) };
-    return (await model.forward(await tensor(sample), typeof timestep === "number" ? timestep : await tensor(timestep), options)).sample;
+    return (
+      await model.forward(
+        await tensor(sample),
+        typeof timestep === "number" ? timestep : await tensor(timestep),
+        options,
+      )
+    ).sample;
   }
   const { method, input, options } = run as VQRun;
   const given = await tensor(input);
@@ -81,7 +99,11 @@ async function runModel(model: UNet2DModel | VQModel, run: UNetRun | VQRun, tens
 
 function describeRun(run: UNetRun | VQRun, tensors: ReadonlyMap<string, ReferenceTensor>): string {
   const shape = (name: string): string => `[${pick(tensors, name).shape.join(", ")}]`;
-  if ("input" in run) return `${run.dtype} ${run.method} ${shape(run.input)}${run.options.forceNotQuantize ? " not quantised" : ""}`;
-  const time = typeof run.timestep === "number" ? String(run.timestep) : `${pick(tensors, run.timestep).dtype} ${shape(run.timestep)}`;
+  if ("input" in run)
+    return `${run.dtype} ${run.method} ${shape(run.input)}${run.options.forceNotQuantize ? " not quantised" : ""}`;
+  const time =
+    typeof run.timestep === "number"
+      ? String(run.timestep)
+      : `${pick(tensors, run.timestep).dtype} ${shape(run.timestep)}`;
   return `${run.dtype} ${shape(run.sample)} at ${time}`;
 }

@@ -30,35 +30,51 @@ export interface PipelineCase {
 }
 
 /** Read a checkpoint's runs and what they gave. */
-export function readPipelineCase(folder: string): PipelineCase & { readonly tensors: ReadonlyMap<string, ReferenceTensor> } {
+export function readPipelineCase(
+  folder: string,
+): PipelineCase & { readonly tensors: ReadonlyMap<string, ReferenceTensor> } {
   const { runs, exports } = JSON.parse(readFileSync(join(folder, "case.json"), "utf8")) as PipelineCase;
   return { runs, exports, tensors: readTensors(join(folder, "tensors.safetensors")) };
 }
 
 /** The options of a run; its generators are new. */
 export function optionsOf({ batch, eta, seeds, steps, size }: PipelineRun): GenerateOptions {
-  const generator = typeof seeds === "number" ? Generator.fromSeed(seeds) : seeds.map((seed) => Generator.fromSeed(seed));
+  const generator =
+    typeof seeds === "number" ? Generator.fromSeed(seeds) : seeds.map((seed) => Generator.fromSeed(seed));
   const [height, width] = size ?? [];
   return { batchSize: batch, eta, generator, numInferenceSteps: steps, ...(size ? { height, width } : {}) };
 }
 
 /** Generate what Python generated, as an array and as pictures, and compare. */
 export async function replayRun(
-  t: Test, pipe: LDMPipeline<LDMComponents>, run: PipelineRun, expected: { array: ReferenceTensor; image: ReferenceTensor }, tolerance: number,
+  t: Test,
+  pipe: LDMPipeline<LDMComponents>,
+  run: PipelineRun,
+  expected: { array: ReferenceTensor; image: ReferenceTensor },
+  tolerance: number,
 ): Promise<void> {
   const name = `${JSON.stringify({ batch: run.batch, eta: run.eta, seeds: run.seeds, steps: run.steps, dtype: run.dtype, size: run.size })}, ${run.oracle}`;
   const { images: array } = await pipe.generate({ ...optionsOf(run), outputType: "array" });
-  await assertTensorEqual(t, Tensor.from(array.data, array.shape), expected.array, { tolerance, name: `${name}, array` });
+  await assertTensorEqual(t, Tensor.from(array.data, array.shape), expected.array, {
+    tolerance,
+    name: `${name}, array`,
+  });
   const { images } = await pipe.generate(optionsOf(run));
   const [, height, width, channels] = expected.image.shape;
-  t.strictSame(images.map((image) => [image.height, image.width, image.channels]), images.map(() => [height, width, channels]));
+  t.strictSame(
+    images.map((image) => [image.height, image.width, image.channels]),
+    images.map(() => [height, width, channels]),
+  );
   const bytes = Buffer.concat(images.map((image) => image.data));
   if (tolerance === 0) t.ok(bytes.equals(expected.image.data), `${name}, pictures: every byte`);
   else t.ok(largestDifference(bytes, expected.image.data) <= 1, `${name}, pictures: within one level`);
 }
 
 /** Pick a run's expected results. */
-export function expectedOf(tensors: ReadonlyMap<string, ReferenceTensor>, index: number): { array: ReferenceTensor; image: ReferenceTensor } {
+export function expectedOf(
+  tensors: ReadonlyMap<string, ReferenceTensor>,
+  index: number,
+): { array: ReferenceTensor; image: ReferenceTensor } {
   return { array: pick(tensors, `${index}.array`), image: pick(tensors, `${index}.image`) };
 }
 

@@ -36,17 +36,30 @@ export async function replayTrajectory(t: Test, folder: string, tolerance: numbe
   await assertTensorEqual(t, Tensor.from(scheduler.alphasCumprod), pick(tensors, "alphas_cumprod"), table);
   const outputs = stacked("model_outputs");
   const noises = noise === "tensor" ? stacked("variance_noises") : undefined;
-  const generator = noise === "generators" ? Array.from({ length: shape[0] ?? 1 }, (_, i) => Generator.fromSeed(10 + i)) : Generator.fromSeed(10);
+  const generator =
+    noise === "generators"
+      ? Array.from({ length: shape[0] ?? 1 }, (_, i) => Generator.fromSeed(10 + i))
+      : Generator.fromSeed(10);
   const previous: Tensor[] = [];
   const originals: Tensor[] = [];
   let sample = stacked("sample");
   for (const [i, timestep] of timesteps.entries()) {
     const source = noises ? { varianceNoise: op("select.int", noises, 0, i) } : { generator };
-    const result = scheduler.step(op("select.int", outputs, 0, i), timestep, sample, { eta, useClippedModelOutput: clipped, ...source });
+    const result = scheduler.step(op("select.int", outputs, 0, i), timestep, sample, {
+      eta,
+      useClippedModelOutput: clipped,
+      ...source,
+    });
     previous.push(result.prevSample);
     originals.push(result.predOriginalSample);
     sample = result.prevSample;
   }
-  await assertTensorEqual(t, op("stack", originals), pick(tensors, "pred_original_samples"), { tolerance, name: "predicted clean samples" });
-  await assertTensorEqual(t, op("stack", previous), pick(tensors, "prev_samples"), { tolerance, name: "previous samples" });
+  await assertTensorEqual(t, op("stack", originals), pick(tensors, "pred_original_samples"), {
+    tolerance,
+    name: "predicted clean samples",
+  });
+  await assertTensorEqual(t, op("stack", previous), pick(tensors, "prev_samples"), {
+    tolerance,
+    name: "previous samples",
+  });
 }

@@ -19,15 +19,26 @@ interface Reporter {
 }
 
 const DTYPE_OF_CODE: Readonly<Record<string, readonly [dtype: DType, bytes: number]>> = {
-  F64: ["float64", 8], F32: ["float32", 4], F16: ["float16", 2], BF16: ["bfloat16", 2], I64: ["int64", 8],
-  I32: ["int32", 4], I16: ["int16", 2], I8: ["int8", 1], U8: ["uint8", 1], BOOL: ["bool", 1],
+  F64: ["float64", 8],
+  F32: ["float32", 4],
+  F16: ["float16", 2],
+  BF16: ["bfloat16", 2],
+  I64: ["int64", 8],
+  I32: ["int32", 4],
+  I16: ["int16", 2],
+  I8: ["int8", 1],
+  U8: ["uint8", 1],
+  BOOL: ["bool", 1],
 };
 
 /** Read a safetensors file whole. Kept apart from lib/pretrained, so that a mistake there cannot hide itself here. */
 export function readTensors(path: string): Map<string, ReferenceTensor> {
   const file = readFileSync(path);
   const start = 8 + Number(file.readBigUInt64LE(0));
-  const header = JSON.parse(file.toString("utf8", 8, start)) as Record<string, { dtype: string; shape: number[]; data_offsets: [number, number] }>;
+  const header = JSON.parse(file.toString("utf8", 8, start)) as Record<
+    string,
+    { dtype: string; shape: number[]; data_offsets: [number, number] }
+  >;
   const tensors = new Map<string, ReferenceTensor>();
   for (const [name, entry] of Object.entries(header)) {
     if (name === "__metadata__") continue;
@@ -60,7 +71,10 @@ export function toTensor({ dtype, shape, data, values }: ReferenceTensor): Tenso
  * @param options `tolerance` 0: bit for bit; otherwise the largest difference allowed, relative to the largest magnitude
  */
 export async function assertTensorEqual(
-  t: Reporter, actual: Tensor, expected: ReferenceTensor, options: { tolerance: number; name: string },
+  t: Reporter,
+  actual: Tensor,
+  expected: ReferenceTensor,
+  options: { tolerance: number; name: string },
 ): Promise<boolean> {
   const { tolerance, name } = options;
   const form = `${actual.dtype} [${actual.shape.join(", ")}]`;
@@ -68,16 +82,21 @@ export async function assertTensorEqual(
   if (form !== expectedForm) return t.fail(`${name}: expected ${expectedForm} but received ${form}`);
   const values = Array.from(await actual.data(), Number);
   const wanted = expected.values();
-  const scale = wanted.reduce((largest, value) => (Number.isFinite(value) ? Math.max(largest, Math.abs(value)) : largest), 0);
+  const scale = wanted.reduce(
+    (largest, value) => (Number.isFinite(value) ? Math.max(largest, Math.abs(value)) : largest),
+    0,
+  );
   const worst = worstDifference(values, wanted);
   const largestAllowed = tolerance * scale;
   if (worst.differing === 0 || (tolerance > 0 && worst.error <= largestAllowed)) {
-    return t.pass(`${name}: ${worst.differing === 0 ? "bit for bit" : `within ${tolerance} (worst ${(worst.error / scale).toExponential(1)})`}`);
+    return t.pass(
+      `${name}: ${worst.differing === 0 ? "bit for bit" : `within ${tolerance} (worst ${(worst.error / scale).toExponential(1)})`}`,
+    );
   }
   return t.fail(
-    `${name}: ${worst.differing} of ${values.length} values differ; worst at [${unravel(worst.index, actual.shape).join(", ")}]: `
-      + `received ${worst.actual}, expected ${worst.expected}, error ${worst.error.toExponential(3)}, `
-      + `relative to the largest magnitude ${(worst.error / scale).toExponential(3)}, allowed ${tolerance}`,
+    `${name}: ${worst.differing} of ${values.length} values differ; worst at [${unravel(worst.index, actual.shape).join(", ")}]: ` +
+      `received ${worst.actual}, expected ${worst.expected}, error ${worst.error.toExponential(3)}, ` +
+      `relative to the largest magnitude ${(worst.error / scale).toExponential(3)}, allowed ${tolerance}`,
   );
 }
 
@@ -105,11 +124,14 @@ function worstDifference(actual: readonly number[], expected: readonly number[])
 
 function unravel(index: number, shape: readonly number[]): number[] {
   let rest = index;
-  return [...shape].reverse().map((size) => {
-    const position = rest % size;
-    rest = Math.floor(rest / size);
-    return position;
-  }).reverse();
+  return [...shape]
+    .reverse()
+    .map((size) => {
+      const position = rest % size;
+      rest = Math.floor(rest / size);
+      return position;
+    })
+    .reverse();
 }
 
 function decode(data: Uint8Array, dtype: DType, bytes: number): number[] {
@@ -119,15 +141,24 @@ function decode(data: Uint8Array, dtype: DType, bytes: number): number[] {
 
 function decodeOne(view: DataView, dtype: DType, at: number): number {
   switch (dtype) {
-    case "float64": return view.getFloat64(at, true);
-    case "float32": return view.getFloat32(at, true);
-    case "float16": return decodeHalf(view.getUint16(at, true));
-    case "bfloat16": return decodeBrain(view.getUint16(at, true));
-    case "int64": return Number(view.getBigInt64(at, true));
-    case "int32": return view.getInt32(at, true);
-    case "int16": return view.getInt16(at, true);
-    case "int8": return view.getInt8(at);
-    default: return view.getUint8(at);
+    case "float64":
+      return view.getFloat64(at, true);
+    case "float32":
+      return view.getFloat32(at, true);
+    case "float16":
+      return decodeHalf(view.getUint16(at, true));
+    case "bfloat16":
+      return decodeBrain(view.getUint16(at, true));
+    case "int64":
+      return Number(view.getBigInt64(at, true));
+    case "int32":
+      return view.getInt32(at, true);
+    case "int16":
+      return view.getInt16(at, true);
+    case "int8":
+      return view.getInt8(at);
+    default:
+      return view.getUint8(at);
   }
 }
 

@@ -25,26 +25,33 @@ for (const device of ["cpu", "cuda"] as const) {
   t.test(`networks hold their goldens on ${device}`, { skip }, async (t) => {
     for (const name of caseNames(NETWORKS, "")) {
       for (const optimize of [false, true]) {
-        await t.test(`${name}, optimize: ${optimize}`, (t) => compareCase(t, join(NETWORKS, name), { tolerance: TOLERANCES[device], optimize, device }));
+        await t.test(`${name}, optimize: ${optimize}`, (t) =>
+          compareCase(t, join(NETWORKS, name), { tolerance: TOLERANCES[device], optimize, device }),
+        );
       }
     }
   });
 
-  t.test(`one seed starts from the same noise on ${device} as on the CPU, and comes to about the same latents`, { skip }, async (t) => {
-    const own = await LDMPipeline.fromPretrained(CHECKPOINT, { device });
-    const other = await LDMPipeline.fromPretrained(CHECKPOINT, { optimize: false });
-    const found: ArrayLike<number>[] = [];
-    for (const pipe of [own, other]) {
-      let preview: ArrayLike<number> = [];
-      for await (const event of pipe.stream({ seed: 3, numInferenceSteps: 4, eta: 0.5, previewEvery: 4 })) preview = event.preview?.[0]?.data ?? preview;
-      found.push(preview);
-      pipe.dispose();
-    }
-    const [mine = [], theirs = []] = found;
-    t.ok(mine.length > 0);
-    // Of 256 levels.
-    t.ok(largestDifference(mine, theirs) <= 4, `${largestDifference(mine, theirs)} levels`);
-  });
+  t.test(
+    `one seed starts from the same noise on ${device} as on the CPU, and comes to about the same latents`,
+    { skip },
+    async (t) => {
+      const own = await LDMPipeline.fromPretrained(CHECKPOINT, { device });
+      const other = await LDMPipeline.fromPretrained(CHECKPOINT, { optimize: false });
+      const found: ArrayLike<number>[] = [];
+      for (const pipe of [own, other]) {
+        let preview: ArrayLike<number> = [];
+        for await (const event of pipe.stream({ seed: 3, numInferenceSteps: 4, eta: 0.5, previewEvery: 4 }))
+          preview = event.preview?.[0]?.data ?? preview;
+        found.push(preview);
+        pipe.dispose();
+      }
+      const [mine = [], theirs = []] = found;
+      t.ok(mine.length > 0);
+      // Of 256 levels.
+      t.ok(largestDifference(mine, theirs) <= 4, `${largestDifference(mine, theirs)} levels`);
+    },
+  );
 
   t.test(`16-bit pipelines make finite pictures on ${device}`, { skip }, async (t) => {
     const pipe = await LDMPipeline.fromPretrained(CHECKPOINT, { device });
@@ -58,7 +65,9 @@ for (const device of ["cpu", "cuda"] as const) {
 
   t.test(`a picture is the same each time on ${device}, however often its shape was seen`, { skip }, async (t) => {
     process.env["LATENT_DIFFUSION_CUDA_GRAPHS"] = "1";
-    t.teardown(() => { delete process.env["LATENT_DIFFUSION_CUDA_GRAPHS"]; });
+    t.teardown(() => {
+      delete process.env["LATENT_DIFFUSION_CUDA_GRAPHS"];
+    });
     const unet = await UNet2DModel.fromPretrained(join(CHECKPOINT, "unet"), { device });
     const { in_channels: channels } = unet.config;
     const call = async (seed: number, size: number): Promise<ArrayLike<number | bigint>> => {
@@ -74,11 +83,17 @@ for (const device of ["cpu", "cuda"] as const) {
           const found = await call(seed, size);
           const before = first.get(key) ?? found;
           first.set(key, before);
-          t.ok(largestDifference(Array.from(found, Number), Array.from(before, Number)) <= (device === "cpu" ? 0 : 1e-5), `round ${round}, ${key}`);
+          t.ok(
+            largestDifference(Array.from(found, Number), Array.from(before, Number)) <= (device === "cpu" ? 0 : 1e-5),
+            `round ${round}, ${key}`,
+          );
         }
       }
     }
-    t.ok(largestDifference(Array.from(first.get("8 1") ?? [], Number), Array.from(first.get("8 2") ?? [], Number)) > 0.01, "and another for another input");
+    t.ok(
+      largestDifference(Array.from(first.get("8 1") ?? [], Number), Array.from(first.get("8 2") ?? [], Number)) > 0.01,
+      "and another for another input",
+    );
     unet.dispose();
   });
 
@@ -86,9 +101,16 @@ for (const device of ["cpu", "cuda"] as const) {
     const unet = await UNet2DModel.fromPretrained(join(CHECKPOINT, "unet"), { device });
     const x = await Generator.fromSeed(0).randn([2, unet.config.in_channels, 8, 8]).to(device);
     const wanted = await (await unet.forward(x, 7)).sample.data();
-    for (const timestep of [Tensor.from(BigInt64Array.of(7n)), Tensor.from(BigInt64Array.of(7n), []), await Tensor.from(BigInt64Array.of(7n, 7n)).to(device)]) {
+    for (const timestep of [
+      Tensor.from(BigInt64Array.of(7n)),
+      Tensor.from(BigInt64Array.of(7n), []),
+      await Tensor.from(BigInt64Array.of(7n, 7n)).to(device),
+    ]) {
       const found = await (await unet.forward(x, timestep)).sample.data();
-      t.ok(largestDifference(Array.from(found, Number), Array.from(wanted, Number)) <= 1e-5, `[${timestep.shape.join()}]`);
+      t.ok(
+        largestDifference(Array.from(found, Number), Array.from(wanted, Number)) <= 1e-5,
+        `[${timestep.shape.join()}]`,
+      );
     }
     unet.dispose();
   });

@@ -7,7 +7,10 @@ t.test("a seed gives PyTorch's numbers", (t) => {
   const expected = [1.5409960746765137, -0.293428897857666, -2.1787893772125244, 0.5684312582015991];
   t.strictSame([...Generator.fromSeed(0).randn([4]).dataSync()], expected);
   // torch.rand(2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-  t.strictSame([...Generator.fromSeed(1).rand([2], { dtype: "float64" }).dataSync()], [0.06105327471962363, 0.2245545065676504]);
+  t.strictSame(
+    [...Generator.fromSeed(1).rand([2], { dtype: "float64" }).dataSync()],
+    [0.06105327471962363, 0.2245545065676504],
+  );
   t.end();
 });
 

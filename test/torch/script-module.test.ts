@@ -13,7 +13,10 @@ const FROZEN = join(__dirname, "..", "fixtures", "torchscript", "frozen-bfloat16
 const LINEAR: ModuleSpec = {
   name: "Linear",
   source: "def forward(self, x):\n    return torch.linear(x, self.weight, self.bias)",
-  parameters: [["weight", [4, 3]], ["bias", [4]]],
+  parameters: [
+    ["weight", [4, 3]],
+    ["bias", [4]],
+  ],
   children: [],
 };
 
@@ -21,16 +24,24 @@ const NET: ModuleSpec = {
   name: "Net",
   source: [
     "def forward(self, x, scale: float = 2.0):",
-    "    return torch.mul(getattr(self.layers, \"0\").forward(x), scale)",
+    '    return torch.mul(getattr(self.layers, "0").forward(x), scale)',
     "def pair(self, x, flag: bool, label: Optional[Tensor] = None):",
     "    return x, [x + 1 if flag else x - 1], label is None",
   ].join("\n"),
   parameters: [],
-  children: [["layers", { name: "List", source: "def forward(self, x):\n    return x", parameters: [], children: [["0", LINEAR]] }]],
+  children: [
+    [
+      "layers",
+      { name: "List", source: "def forward(self, x):\n    return x", parameters: [], children: [["0", LINEAR]] },
+    ],
+  ],
 };
 
 const generator = Generator.fromSeed(0);
-const WEIGHTS = new Map([["layers.0.weight", generator.randn([4, 3])], ["layers.0.bias", generator.randn([4])]]);
+const WEIGHTS = new Map([
+  ["layers.0.weight", generator.randn([4, 3])],
+  ["layers.0.bias", generator.randn([4])],
+]);
 const X = generator.randn([2, 3]);
 
 /** On AMX a product is three of bfloat16, good to about 2^-17; the magnitudes that are added up here stay below 10. */
@@ -38,9 +49,16 @@ const OPTIMIZED = 1e-4;
 
 /** W x + b, by hand. */
 function expected(scale: number): number[] {
-  const [weight, bias, x] = [...WEIGHTS.values(), X].map((tensor) => Array.from(tensor.dataSync(), Number)) as [number[], number[], number[]];
-  return [0, 1].flatMap((row) => [0, 1, 2, 3].map((out) => scale
-    * [0, 1, 2].reduce((sum, i) => sum + at(x, 3 * row + i) * at(weight, 3 * out + i), at(bias, out))));
+  const [weight, bias, x] = [...WEIGHTS.values(), X].map((tensor) => Array.from(tensor.dataSync(), Number)) as [
+    number[],
+    number[],
+    number[],
+  ];
+  return [0, 1].flatMap((row) =>
+    [0, 1, 2, 3].map(
+      (out) => scale * [0, 1, 2].reduce((sum, i) => sum + at(x, 3 * row + i) * at(weight, 3 * out + i), at(bias, out)),
+    ),
+  );
 }
 
 function at(list: readonly number[], index: number): number {
@@ -82,32 +100,52 @@ t.test("wrong calls are refused by name", async (t) => {
   await t.rejects(module.forward(), { code: "ERR_INVALID_ARGUMENT", message: /without its argument x/ });
   await t.rejects(module.forward(X, 1, 2), { code: "ERR_INVALID_ARGUMENT", message: /takes 2 arguments/ });
   await t.rejects(module.forward(3), { code: "ERR_INVALID_ARGUMENT" });
-  await t.rejects(module.forward(Tensor.from([1, 2])), { code: "ERR_TORCH", message: /^mat1 and mat2|^size mismatch|^Expected an input of 3 channels/, cause: { message: /Traceback of TorchScript/ } });
+  await t.rejects(module.forward(Tensor.from([1, 2])), {
+    code: "ERR_TORCH",
+    message: /^mat1 and mat2|^size mismatch|^Expected an input of 3 channels/,
+    cause: { message: /Traceback of TorchScript/ },
+  });
 });
 
-t.test("tensors that LibTorch negates as it reads them, or has as zeros nowhere, are read as what they are", async (t) => {
-  const source = [
-    "def negative(self, x):", "    return torch.imag(torch.conj(torch.view_as_complex(x)))",
-    "def zeros(self, x):", "    return torch._efficientzerotensor([2, 3])",
-  ].join("\n");
-  using module = await ScriptModule.define({ name: "Net", source, parameters: [], children: [] }, new Map());
-  const x = Tensor.from([1, 2, 3, 4], [2, 2]);
-  const path = join(t.testdir({}), "weights.safetensors");
-  for (const [method, expected] of [["negative", [-2, -4]], ["zeros", [0, 0, 0, 0, 0, 0]]] as const) {
-    const tensor = (await module.call(method, [x])) as Tensor;
-    t.strictSame(await tensor.data(), new Float32Array(expected), method);
-    t.strictSame(tensor.dataSync(), new Float32Array(expected), method);
-    await writeSafetensors(path, new Map([["w", tensor]]));
-    t.strictSame(readTensors(path).get("w")?.values(), expected, `${method}, written`);
-  }
-});
+t.test(
+  "tensors that LibTorch negates as it reads them, or has as zeros nowhere, are read as what they are",
+  async (t) => {
+    const source = [
+      "def negative(self, x):",
+      "    return torch.imag(torch.conj(torch.view_as_complex(x)))",
+      "def zeros(self, x):",
+      "    return torch._efficientzerotensor([2, 3])",
+    ].join("\n");
+    using module = await ScriptModule.define({ name: "Net", source, parameters: [], children: [] }, new Map());
+    const x = Tensor.from([1, 2, 3, 4], [2, 2]);
+    const path = join(t.testdir({}), "weights.safetensors");
+    for (const [method, expected] of [
+      ["negative", [-2, -4]],
+      ["zeros", [0, 0, 0, 0, 0, 0]],
+    ] as const) {
+      const tensor = (await module.call(method, [x])) as Tensor;
+      t.strictSame(await tensor.data(), new Float32Array(expected), method);
+      t.strictSame(tensor.dataSync(), new Float32Array(expected), method);
+      await writeSafetensors(path, new Map([["w", tensor]]));
+      t.strictSame(readTensors(path).get("w")?.values(), expected, `${method}, written`);
+    }
+  },
+);
 
 t.test("a tensor that shows more than an array may hold is refused and not copied", async (t) => {
-  const spec: ModuleSpec = { name: "Wide", source: "def forward(self, x, count: int):\n    return x.expand(count)", parameters: [], children: [] };
+  const spec: ModuleSpec = {
+    name: "Wide",
+    source: "def forward(self, x, count: int):\n    return x.expand(count)",
+    parameters: [],
+    children: [],
+  };
   using module = await ScriptModule.define(spec, new Map());
   for (const count of [2 ** 32 + 1, 2 ** 45, 2 ** 53]) {
     using wide = (await module.forward(Tensor.from(new Uint8Array(1)), count)) as Tensor;
-    await t.rejects(wide.data(), { code: "ERR_INVALID_ARGUMENT", message: new RegExp(`at most 4294967296 elements.*received ${count} elements`) });
+    await t.rejects(wide.data(), {
+      code: "ERR_INVALID_ARGUMENT",
+      message: new RegExp(`at most 4294967296 elements.*received ${count} elements`),
+    });
     t.throws(() => wide.dataSync(), { code: "ERR_INVALID_ARGUMENT" });
   }
 });
@@ -115,28 +153,51 @@ t.test("a tensor that shows more than an array may hold is refused and not copie
 t.test("source that does not compile is an error that shows where", async (t) => {
   const broken = { ...LINEAR, source: "def forward(self, x):\n    return self.nothing" };
   await t.rejects(ScriptModule.define(broken, new Map()), { code: "ERR_TORCHSCRIPT_INVALID", message: /nothing/ });
-  await t.rejects(ScriptModule.define(NET, new Map()), { code: "ERR_CHECKPOINT_INVALID", message: /layers\.0\.weight/ });
+  await t.rejects(ScriptModule.define(NET, new Map()), {
+    code: "ERR_CHECKPOINT_INVALID",
+    message: /layers\.0\.weight/,
+  });
 });
 
 t.test("a specification that contains itself is refused, not followed", async (t) => {
   const children: (readonly [string, ModuleSpec])[] = [];
-  const cyclic: ModuleSpec = { name: "Cyclic", source: "def forward(self, x):\n    return x", parameters: [], children };
+  const cyclic: ModuleSpec = {
+    name: "Cyclic",
+    source: "def forward(self, x):\n    return x",
+    parameters: [],
+    children,
+  };
   children.push(["own", cyclic]);
-  await t.rejects(ScriptModule.define(cyclic, new Map()), { code: "ERR_INVALID_ARGUMENT", message: /nested too deeply/ });
+  await t.rejects(ScriptModule.define(cyclic, new Map()), {
+    code: "ERR_INVALID_ARGUMENT",
+    message: /nested too deeply/,
+  });
 });
 
 t.test("a convolution that LibTorch will refuse does not end the process while it is optimised", async (t) => {
   const source = "def forward(self, x):\n    return torch.conv2d(x, self.weight, None, [0, 0], [1, 1], [1, 1], 1)";
   const spec: ModuleSpec = { name: "Conv", source, parameters: [["weight", [8, 8, 3, 3]]], children: [] };
   using module = await ScriptModule.define(spec, new Map([["weight", Generator.fromSeed(0).randn([8, 8, 3, 3])]]));
-  await t.rejects(module.forward(Generator.fromSeed(1).randn([1, 8, 16, 16])), { code: "ERR_TORCH", message: /stride/ });
+  await t.rejects(module.forward(Generator.fromSeed(1).randn([1, 8, 16, 16])), {
+    code: "ERR_TORCH",
+    message: /stride/,
+  });
 });
 
 t.test("arguments that cannot be", async (t) => {
   using module = await ScriptModule.define(NET, WEIGHTS);
-  await t.rejects(module.call("forward", undefined as never), { code: "ERR_INVALID_ARGUMENT", message: /an array of arguments for args but received undefined/ });
-  await t.rejects(module.forward(7), { code: "ERR_INVALID_ARGUMENT", message: /a tensor for the argument x of forward/ });
-  await t.rejects(module.forward(undefined as never), { code: "ERR_INVALID_ARGUMENT", message: /without its argument x/ });
+  await t.rejects(module.call("forward", undefined as never), {
+    code: "ERR_INVALID_ARGUMENT",
+    message: /an array of arguments for args but received undefined/,
+  });
+  await t.rejects(module.forward(7), {
+    code: "ERR_INVALID_ARGUMENT",
+    message: /a tensor for the argument x of forward/,
+  });
+  await t.rejects(module.forward(undefined as never), {
+    code: "ERR_INVALID_ARGUMENT",
+    message: /without its argument x/,
+  });
   t.equal(await module.to(), module, "a move to nowhere");
 });
 
@@ -175,7 +236,10 @@ t.test("save and load round-trip; loading asks for trust", async (t) => {
   await t.rejects(ScriptModule.load(path, {} as never), { code: "ERR_TORCHSCRIPT_UNTRUSTED", message: /runs code/ });
   for (const optimize of [true, false]) {
     using loaded = await ScriptModule.load(path, { trusted: true, optimize });
-    t.strictSame(loaded.info.parameters.map(({ name }) => name), [...WEIGHTS.keys()]);
+    t.strictSame(
+      loaded.info.parameters.map(({ name }) => name),
+      [...WEIGHTS.keys()],
+    );
     t.equal(loaded.weights, null);
     near(t, await values(loaded, X), expected(2), OPTIMIZED);
     await loaded.to({ dtype: "float64" });
@@ -204,13 +268,25 @@ t.test("save writes beside the file and puts it in place when it is whole", asyn
 
 t.test("a file of mixed dtypes keeps them, unless one is asked for", async (t) => {
   const path = join(t.testdir({}), "mixed.pt");
-  const spec: ModuleSpec = { name: "Mixed", source: "def forward(self):\n    return self.narrow * 1, self.wide * 1", parameters: [["narrow", [1]], ["wide", [1]]], children: [] };
-  const weights = new Map([["narrow", Tensor.from([1 / 3])], ["wide", Tensor.from(Float64Array.of(1 / 3))]]);
+  const spec: ModuleSpec = {
+    name: "Mixed",
+    source: "def forward(self):\n    return self.narrow * 1, self.wide * 1",
+    parameters: [
+      ["narrow", [1]],
+      ["wide", [1]],
+    ],
+    children: [],
+  };
+  const weights = new Map([
+    ["narrow", Tensor.from([1 / 3])],
+    ["wide", Tensor.from(Float64Array.of(1 / 3))],
+  ]);
   {
     using module = await ScriptModule.define(spec, weights);
     await module.save(path);
   }
-  const dtypes = async (module: ScriptModule): Promise<unknown[]> => ((await module.forward()) as Tensor[]).map(({ dtype }) => dtype);
+  const dtypes = async (module: ScriptModule): Promise<unknown[]> =>
+    ((await module.forward()) as Tensor[]).map(({ dtype }) => dtype);
   using stored = await ScriptModule.load(path, { trusted: true });
   t.strictSame(await dtypes(stored), ["float32", "float64"]);
   t.equal(stored.dtype, "float32", "it is known by the first one's");
@@ -225,7 +301,10 @@ t.test("a frozen file runs in the dtype of its constants, and in no other", asyn
   t.equal(module.dtype, "bfloat16");
   const result = (await module.forward(Tensor.from([1, 1, 1], [1, 3], { dtype: "bfloat16" }))) as Tensor;
   t.strictSame(await result.data(), new Float32Array([2.5, 2.5]));
-  await t.rejects(module.to({ dtype: "float32" }), { code: "ERR_CONFIG_UNSUPPORTED", message: /frozen for cpu and bfloat16/ });
+  await t.rejects(module.to({ dtype: "float32" }), {
+    code: "ERR_CONFIG_UNSUPPORTED",
+    message: /frozen for cpu and bfloat16/,
+  });
   await t.rejects(ScriptModule.load(FROZEN, { trusted: true, dtype: "float32" }), { code: "ERR_CONFIG_UNSUPPORTED" });
 });
 
@@ -233,8 +312,13 @@ t.test("a load that is refused lets go of what it read", async (t) => {
   const addon = native();
   const { dispose } = addon;
   let freed = 0;
-  addon.dispose = (handle) => { freed++; dispose(handle); };
-  t.teardown(() => { addon.dispose = dispose; });
+  addon.dispose = (handle) => {
+    freed++;
+    dispose(handle);
+  };
+  t.teardown(() => {
+    addon.dispose = dispose;
+  });
   await t.rejects(ScriptModule.load(FROZEN, { trusted: true, dtype: "float64" }), { code: "ERR_CONFIG_UNSUPPORTED" });
   t.equal(freed, 1, "at once, not when the garbage is collected");
 });
@@ -244,7 +328,11 @@ t.test("files that are none", async (t) => {
   t.teardown(() => rmSync(folder, { recursive: true }));
   const path = join(folder, "net.pt");
   await t.rejects(ScriptModule.load(path, { trusted: true }), { code: "ERR_CHECKPOINT_NOT_FOUND", message: /net\.pt/ });
-  await t.rejects(ScriptModule.load(path, { trusted: true, dtype: "float8" as never }), { code: "ERR_INVALID_ARGUMENT" }, "options before files");
+  await t.rejects(
+    ScriptModule.load(path, { trusted: true, dtype: "float8" as never }),
+    { code: "ERR_INVALID_ARGUMENT" },
+    "options before files",
+  );
   await t.rejects(ScriptModule.load(folder, { trusted: true }), { code: "ERR_IO", message: /not a regular file/ });
   writeFileSync(path, "nonsense");
   await t.rejects(ScriptModule.load(path, { trusted: true }), { code: "ERR_TORCHSCRIPT_INVALID" });
@@ -261,7 +349,8 @@ t.test("files that are none", async (t) => {
 });
 
 t.test("abort: at once, with the reason; what is queued is dropped", async (t) => {
-  const source = "def forward(self, x, rounds: int):\n    for _ in range(rounds):\n        x = torch.tanh(torch.matmul(x, x))\n    return x";
+  const source =
+    "def forward(self, x, rounds: int):\n    for _ in range(rounds):\n        x = torch.tanh(torch.matmul(x, x))\n    return x";
   using module = await ScriptModule.define({ name: "Work", source, parameters: [], children: [] }, new Map());
   const x = Generator.fromSeed(0).randn([128, 128]);
   const running = module.forward(x, 300);

@@ -5,8 +5,13 @@ import { native } from "../../lib/native/contract.js";
 
 t.test("from and data round-trip every typed array", async (t) => {
   const arrays = [
-    new Float32Array([1.5, -2, 0]), new Float64Array([1e-300, 2, 3]), new BigInt64Array([2n ** 62n, -1n, 0n]),
-    new Int32Array([1, -2, 3]), new Int16Array([1, -2, 3]), new Int8Array([1, -2, 3]), new Uint8Array([0, 128, 255]),
+    new Float32Array([1.5, -2, 0]),
+    new Float64Array([1e-300, 2, 3]),
+    new BigInt64Array([2n ** 62n, -1n, 0n]),
+    new Int32Array([1, -2, 3]),
+    new Int16Array([1, -2, 3]),
+    new Int8Array([1, -2, 3]),
+    new Uint8Array([0, 128, 255]),
   ];
   for (const array of arrays) {
     const tensor = Tensor.from(array, [3, 1]);
@@ -37,16 +42,34 @@ t.test("16-bit floats round as PyTorch's and arrive as float32; bool arrives as 
 
 t.test("a plain array of numbers becomes float32", (t) => {
   t.equal(Tensor.from([1, 2]).dtype, "float32");
-  t.throws(() => Tensor.from([1, "2" as never]), { code: "ERR_INVALID_ARGUMENT", message: /data\[1\].*"2" of type string/ });
+  t.throws(() => Tensor.from([1, "2" as never]), {
+    code: "ERR_INVALID_ARGUMENT",
+    message: /data\[1\].*"2" of type string/,
+  });
   t.end();
 });
 
 t.test("what does not fit is refused with both numbers", (t) => {
-  t.throws(() => Tensor.from([1, 2, 3], [2, 2]), { name: "TypeError", code: "ERR_INVALID_ARGUMENT", message: /4 elements.*3/ });
+  t.throws(() => Tensor.from([1, 2, 3], [2, 2]), {
+    name: "TypeError",
+    code: "ERR_INVALID_ARGUMENT",
+    message: /4 elements.*3/,
+  });
   t.throws(() => Tensor.from([1], [-1]), { code: "ERR_INVALID_ARGUMENT", message: /shape\[0\]/ });
-  t.throws(() => Tensor.from([1], [1], { dtyp: "float32" } as never), { code: "ERR_INVALID_ARGUMENT", message: /"dtyp".*did you mean "dtype"/ });
-  t.throws(() => Tensor.from([1], [1], { dtype: "float" as never }), { code: "ERR_INVALID_ARGUMENT", message: /one of "float32"/ });
-  t.throws(() => { Reflect.construct(Tensor, []); }, { code: "ERR_INVALID_ARGUMENT", message: /Tensor\.from/ });
+  t.throws(() => Tensor.from([1], [1], { dtyp: "float32" } as never), {
+    code: "ERR_INVALID_ARGUMENT",
+    message: /"dtyp".*did you mean "dtype"/,
+  });
+  t.throws(() => Tensor.from([1], [1], { dtype: "float" as never }), {
+    code: "ERR_INVALID_ARGUMENT",
+    message: /one of "float32"/,
+  });
+  t.throws(
+    () => {
+      Reflect.construct(Tensor, []);
+    },
+    { code: "ERR_INVALID_ARGUMENT", message: /Tensor\.from/ },
+  );
   t.end();
 });
 
@@ -88,15 +111,23 @@ t.test("operators compute, promote as PyTorch does, and give LibTorch's message"
   t.throws(() => op("add.Tensor", tensor, Tensor.from([1, 2])), { code: "ERR_TORCH", message: /must match the size/ });
   const untyped = op as unknown as (name: string, ...operands: unknown[]) => Tensor;
   t.throws(() => untyped("save", tensor), { code: "ERR_INVALID_ARGUMENT", message: /not on the list/ });
-  t.throws(() => untyped("sqrt", tensor, 1), { code: "ERR_INVALID_ARGUMENT", message: /takes 1 arguments but received 2/ });
+  t.throws(() => untyped("sqrt", tensor, 1), {
+    code: "ERR_INVALID_ARGUMENT",
+    message: /takes 1 arguments but received 2/,
+  });
   t.throws(() => untyped("sqrt"), { code: "ERR_INVALID_ARGUMENT", message: /without its argument/ });
-  t.throws(() => untyped("to.dtype", tensor, 6), { code: "ERR_INVALID_ARGUMENT" }, "a dtype is a name, never LibTorch's number");
+  t.throws(
+    () => untyped("to.dtype", tensor, 6),
+    { code: "ERR_INVALID_ARGUMENT" },
+    "a dtype is a name, never LibTorch's number",
+  );
   t.throws(() => untyped("zeros", [2], 999), { code: "ERR_INVALID_ARGUMENT" });
   t.end();
 });
 
 t.test("the sign of zero is kept, and next to integers a whole number stays one", (t) => {
-  const signs = (tensor: Tensor): boolean[] => Array.from(tensor.dataSync(), Number).map((value) => Object.is(value, -0));
+  const signs = (tensor: Tensor): boolean[] =>
+    Array.from(tensor.dataSync(), Number).map((value) => Object.is(value, -0));
   t.strictSame(signs(op("mul.Scalar", Tensor.from([1, -1]), -0)), [true, false]);
   t.strictSame(signs(op("mul.Scalar", Tensor.from([1, -1]), 0)), [false, true]);
   t.equal(op("mul.Scalar", Tensor.from(new Int32Array([1])), 0).dtype, "int32");
@@ -119,7 +150,10 @@ t.test("what an operator refuses has a stack that starts with the caller", async
   t.throws(() => theCaller(Tensor.from([1, 2, 3])), { code: "ERR_TORCH", stack: /^[^\n]*\n +at theCaller/ });
   t.throws(() => theCaller(disposed), { code: "ERR_DISPOSED", stack: /^[^\n]*\n +at theCaller/ });
   t.throws(() => op("add.Tensor", disposed, 7 as never), { code: "ERR_DISPOSED" });
-  t.throws(() => op("add.Tensor", Tensor.from([1]), 7 as never), { code: "ERR_INVALID_ARGUMENT", message: /a tensor for the argument other of aten::add/ });
+  t.throws(() => op("add.Tensor", Tensor.from([1]), 7 as never), {
+    code: "ERR_INVALID_ARGUMENT",
+    message: /a tensor for the argument other of aten::add/,
+  });
   await t.rejects(opAsync("no.such" as "abs", disposed), { code: "ERR_DISPOSED" });
   await t.rejects(opAsync("no.such" as "abs", Tensor.from([1])), { code: "ERR_INVALID_ARGUMENT" });
 });
@@ -144,20 +178,38 @@ t.test("dispose frees once, and later use says so", async (t) => {
 
 t.test("inspect reads well", (t) => {
   t.equal(inspect(Tensor.from([1, 2])), "Tensor([2], float32, cpu) [1, 2]");
-  t.equal(inspect(Tensor.from(Float32Array.from({ length: 6 }, (_, i) => i / 3), [2, 3])), [
-    "Tensor([2, 3], float32, cpu)",
-    "[[      0, 0.33333, 0.66667],",
-    " [      1,  1.3333,  1.6667]]",
-  ].join("\n"));
-  t.equal(inspect(op("arange.start_step", 0, 1000, 1, "int64")), "Tensor([1000], int64, cpu) [  0,   1,   2, ..., 997, 998, 999]");
-  t.equal(inspect(op("zeros", [100, 2], "float32")), "Tensor([100, 2], float32, cpu)\n[[0, 0],\n [0, 0],\n [0, 0],\n ...,\n [0, 0],\n [0, 0],\n [0, 0]]");
+  t.equal(
+    inspect(
+      Tensor.from(
+        Float32Array.from({ length: 6 }, (_, i) => i / 3),
+        [2, 3],
+      ),
+    ),
+    ["Tensor([2, 3], float32, cpu)", "[[      0, 0.33333, 0.66667],", " [      1,  1.3333,  1.6667]]"].join("\n"),
+  );
+  t.equal(
+    inspect(op("arange.start_step", 0, 1000, 1, "int64")),
+    "Tensor([1000], int64, cpu) [  0,   1,   2, ..., 997, 998, 999]",
+  );
+  t.equal(
+    inspect(op("zeros", [100, 2], "float32")),
+    "Tensor([100, 2], float32, cpu)\n[[0, 0],\n [0, 0],\n [0, 0],\n ...,\n [0, 0],\n [0, 0],\n [0, 0]]",
+  );
   t.match(inspect(op("zeros", [1, 2, 1, 2], "float32")), /\n\[\[\[\[0, 0\]\],\n\n {2}\[\[0, 0\]\]\]\]$/);
   const odd = Tensor.from([123456.7, -0, NaN, -Infinity, 1.5e-9, 0.5, 12340.4, 2e7]);
-  t.equal(inspect(odd).replaceAll(/ +/g, " "), "Tensor([8], float32, cpu)\n[1.2346e+5, -0, NaN, -Infinity, 1.5e-9, 0.5, 12340,\n 2e+7]");
+  t.equal(
+    inspect(odd).replaceAll(/ +/g, " "),
+    "Tensor([8], float32, cpu)\n[1.2346e+5, -0, NaN, -Infinity, 1.5e-9, 0.5, 12340,\n 2e+7]",
+  );
   t.equal(inspect(Tensor.from([1, 0], [2], { dtype: "bool" })), "Tensor([2], bool, cpu) [ true, false]");
   t.equal(inspect(Tensor.from([3], [])), "Tensor([], float32, cpu) 3");
   t.equal(inspect(op("zeros", [0, 3])), "Tensor([0, 3], float32, cpu) []");
-  t.ok(inspect(Tensor.from(new Float32Array(64).fill(0.123))).split("\n").every((line) => line.length <= 82), "long rows are wrapped");
+  t.ok(
+    inspect(Tensor.from(new Float32Array(64).fill(0.123)))
+      .split("\n")
+      .every((line) => line.length <= 82),
+    "long rows are wrapped",
+  );
   t.equal(inspect(op("zeros", [9, 9, 9, 9, 9])), "Tensor([9, 9, 9, 9, 9], float32, cpu)", "too much to read");
   t.match(inspect({ deep: { tensor: Tensor.from([1, 2], [2, 1]) } }), /\n +\[\[1\],\n +\[2\]\]/);
   t.end();

@@ -38,10 +38,18 @@ export function decoderBlock(options: BlockOptions): ModuleSpec {
   return block(name, options, ["upsamplers", () => upsample2d(options.outChannels)]);
 }
 
-function block(name: string, options: BlockOptions, [resamplers, resampler]: readonly [string, () => ModuleSpec]): ModuleSpec {
+function block(
+  name: string,
+  options: BlockOptions,
+  [resamplers, resampler]: readonly [string, () => ModuleSpec],
+): ModuleSpec {
   const { inChannels, outChannels, layers, withAttention, resample, style } = options;
   if (layers === 0 && inChannels !== outChannels) {
-    throw unsupported("layers_per_block", `at least 1 where the channels change from ${inChannels} to ${outChannels}`, layers);
+    throw unsupported(
+      "layers_per_block",
+      `at least 1 where the channels change from ${inChannels} to ${outChannels}`,
+      layers,
+    );
   }
   const indices = Array.from({ length: layers }, (_, i) => i);
   const resnets = indices.map((i) => resnet(i === 0 ? inChannels : outChannels, outChannels, style));
@@ -52,16 +60,18 @@ function block(name: string, options: BlockOptions, [resamplers, resampler]: rea
       ["resnets", moduleList(resnets)],
       resample && [resamplers, moduleList([resampler()])],
     ],
-    methods: [method(
-      `forward(self, ${args.map((arg) => `${arg}: Tensor`).join(", ")}) -> Tensor`,
-      `# x [batch, ${int(inChannels)}, height, width] -> [batch, ${int(outChannels)}, ...]`,
-      indices.map((i) => [
-        `x = ${callItem("self.resnets", i, ...args)}`,
-        withAttention && `x = ${callItem("self.attentions", i, ...args)}`,
-      ]),
-      resample && `x = ${callItem(`self.${resamplers}`, 0, "x")}`,
-      "return x",
-    )],
+    methods: [
+      method(
+        `forward(self, ${args.map((arg) => `${arg}: Tensor`).join(", ")}) -> Tensor`,
+        `# x [batch, ${int(inChannels)}, height, width] -> [batch, ${int(outChannels)}, ...]`,
+        indices.map((i) => [
+          `x = ${callItem("self.resnets", i, ...args)}`,
+          withAttention && `x = ${callItem("self.attentions", i, ...args)}`,
+        ]),
+        resample && `x = ${callItem(`self.${resamplers}`, 0, "x")}`,
+        "return x",
+      ),
+    ],
   });
 }
 
@@ -75,12 +85,26 @@ export function autoencoderMidBlock(channels: number, addAttention: boolean, sty
   });
 }
 
-function resnet(inChannels: number, outChannels: number, { groups, activation, latentChannels }: AutoencoderStyle): ModuleSpec {
+function resnet(
+  inChannels: number,
+  outChannels: number,
+  { groups, activation, latentChannels }: AutoencoderStyle,
+): ModuleSpec {
   if (latentChannels !== null) return spatialResnetBlock2d(inChannels, outChannels, latentChannels, activation);
-  return resnetBlock2d({ inChannels, outChannels, style: { timeChannels: null, timeScaleShift: "default", groups, eps: EPS, activation } });
+  return resnetBlock2d({
+    inChannels,
+    outChannels,
+    style: { timeChannels: null, timeScaleShift: "default", groups, eps: EPS, activation },
+  });
 }
 
 /** One head over all channels. */
 function attend(channels: number, { groups, latentChannels }: AutoencoderStyle): ModuleSpec {
-  return attention({ channels, headDim: channels, groups: latentChannels === null ? groups : null, latentChannels, eps: EPS });
+  return attention({
+    channels,
+    headDim: channels,
+    groups: latentChannels === null ? groups : null,
+    latentChannels,
+    eps: EPS,
+  });
 }

@@ -14,14 +14,19 @@ interface MidBlockOptions {
 export function midBlock({ channels, resnet, attention, condition }: MidBlockOptions): ModuleSpec {
   const args = condition === null ? ["x"] : ["x", condition];
   return moduleSpec("UNetMidBlock2D", {
-    children: [attention !== null && ["attentions", moduleList([attention])], ["resnets", moduleList([resnet(), resnet()])]],
-    methods: [method(
-      `forward(self, x: Tensor${condition === null ? "" : `, ${condition}: Tensor`}) -> Tensor`,
-      `# x [batch, ${int(channels)}, height, width] -> the same`,
-      `x = ${callItem("self.resnets", 0, ...args)}`,
-      // Only a spatial norm is in the attention; the time embedding is not.
-      attention !== null && `x = ${callItem("self.attentions", 0, ...(condition === "latents" ? args : ["x"]))}`,
-      `return ${callItem("self.resnets", 1, ...args)}`,
-    )],
+    children: [
+      attention !== null && ["attentions", moduleList([attention])],
+      ["resnets", moduleList([resnet(), resnet()])],
+    ],
+    methods: [
+      method(
+        `forward(self, x: Tensor${condition === null ? "" : `, ${condition}: Tensor`}) -> Tensor`,
+        `# x [batch, ${int(channels)}, height, width] -> the same`,
+        `x = ${callItem("self.resnets", 0, ...args)}`,
+        // Only a spatial norm is in the attention; the time embedding is not.
+        attention !== null && `x = ${callItem("self.attentions", 0, ...(condition === "latents" ? args : ["x"]))}`,
+        `return ${callItem("self.resnets", 1, ...args)}`,
+      ),
+    ],
   });
 }

@@ -30,22 +30,31 @@ function fir(direction: "up" | "down"): readonly string[] {
     `kernel = torch.tensor([[[${edge}, ${inner}, ${inner}, ${edge}]]], dtype=x.dtype, device=x.device)  # [1, 1, 4, 4]`,
     ...(up
       ? [
-        "x = x.reshape(-1, height, 1, width, 1, 1)",
-        "x = torch.constant_pad_nd(x, [0, 0, 0, 1, 0, 0, 0, 1], 0).view(-1, height * 2, width * 2, 1)",
-        "x = torch.constant_pad_nd(x, [0, 0, 2, 1, 2, 1], 0)",
-        "x = x.permute(0, 3, 1, 2).reshape(-1, 1, height * 2 + 3, width * 2 + 3)",
-      ]
+          "x = x.reshape(-1, height, 1, width, 1, 1)",
+          "x = torch.constant_pad_nd(x, [0, 0, 0, 1, 0, 0, 0, 1], 0).view(-1, height * 2, width * 2, 1)",
+          "x = torch.constant_pad_nd(x, [0, 0, 2, 1, 2, 1], 0)",
+          "x = x.permute(0, 3, 1, 2).reshape(-1, 1, height * 2 + 3, width * 2 + 3)",
+        ]
       : [
-        "x = torch.constant_pad_nd(x.reshape(-1, height, width, 1), [0, 0, 1, 1, 1, 1], 0)",
-        "x = x.permute(0, 3, 1, 2).reshape(-1, 1, height + 2, width + 2)",
-      ]),
+          "x = torch.constant_pad_nd(x.reshape(-1, height, width, 1), [0, 0, 1, 1, 1, 1], 0)",
+          "x = x.permute(0, 3, 1, 2).reshape(-1, 1, height + 2, width + 2)",
+        ]),
     "x = torch.conv2d(x, kernel)",
-    up ? "x = x.reshape(-1, 1, height * 2, width * 2).permute(0, 2, 3, 1)" : "x = x.reshape(-1, 1, height - 1, width - 1).permute(0, 2, 3, 1)[:, ::2, ::2, :]",
-    up ? "x = x.view(-1, channels, height * 2, width * 2)" : "x = x.view(-1, channels, (height - 2) // 2 + 1, (width - 2) // 2 + 1)",
+    up
+      ? "x = x.reshape(-1, 1, height * 2, width * 2).permute(0, 2, 3, 1)"
+      : "x = x.reshape(-1, 1, height - 1, width - 1).permute(0, 2, 3, 1)[:, ::2, ::2, :]",
+    up
+      ? "x = x.view(-1, channels, height * 2, width * 2)"
+      : "x = x.view(-1, channels, (height - 2) // 2 + 1, (width - 2) // 2 + 1)",
   ];
 }
 
-const BODIES: Readonly<Record<Resampling, readonly string[]>> = { up: DOUBLE, down: HALVE, firUp: fir("up"), firDown: fir("down") };
+const BODIES: Readonly<Record<Resampling, readonly string[]>> = {
+  up: DOUBLE,
+  down: HALVE,
+  firUp: fir("up"),
+  firDown: fir("down"),
+};
 
 /** A method that resamples, for the class that needs it. */
 export function resampleMethod(name: "forward" | "resample", resampling: Resampling): readonly string[] {
@@ -54,19 +63,23 @@ export function resampleMethod(name: "forward" | "resample", resampling: Resampl
 
 /** @see diffusers.models.downsampling.FirDownsample2D, diffusers.models.upsampling.FirUpsample2D */
 export function firResample(resampling: "firUp" | "firDown"): ModuleSpec {
-  return moduleSpec(resampling === "firUp" ? "FirUpsample2D" : "FirDownsample2D", { methods: [resampleMethod("forward", resampling)] });
+  return moduleSpec(resampling === "firUp" ? "FirUpsample2D" : "FirDownsample2D", {
+    methods: [resampleMethod("forward", resampling)],
+  });
 }
 
 /** A convolution of stride 2. @param padding 0 pads below and to the right only @see diffusers.models.downsampling.Downsample2D */
 export function downsample2d(channels: number, padding: 0 | 1): ModuleSpec {
   return moduleSpec("Downsample2D", {
     children: [["conv", conv2d(channels, channels, { kernel: 3, stride: 2, padding })]],
-    methods: [method(
-      "forward(self, x: Tensor) -> Tensor",
-      `# x [batch, ${int(channels)}, height, width] -> [batch, ${int(channels)}, height / 2, width / 2]`,
-      padding === 0 && "x = torch.constant_pad_nd(x, [0, 1, 0, 1], 0)",
-      "return self.conv.forward(x)",
-    )],
+    methods: [
+      method(
+        "forward(self, x: Tensor) -> Tensor",
+        `# x [batch, ${int(channels)}, height, width] -> [batch, ${int(channels)}, height / 2, width / 2]`,
+        padding === 0 && "x = torch.constant_pad_nd(x, [0, 1, 0, 1], 0)",
+        "return self.conv.forward(x)",
+      ),
+    ],
   });
 }
 
@@ -74,12 +87,14 @@ export function downsample2d(channels: number, padding: 0 | 1): ModuleSpec {
 export function upsample2d(channels: number): ModuleSpec {
   return moduleSpec("Upsample2D", {
     children: [["conv", conv2d(channels, channels, { kernel: 3, padding: 1 })]],
-    methods: [method(
-      "forward(self, x: Tensor) -> Tensor",
-      `# x [batch, ${int(channels)}, height, width] -> [batch, ${int(channels)}, height * 2, width * 2]`,
-      DOUBLE,
-      "return self.conv.forward(x)",
-    )],
+    methods: [
+      method(
+        "forward(self, x: Tensor) -> Tensor",
+        `# x [batch, ${int(channels)}, height, width] -> [batch, ${int(channels)}, height * 2, width * 2]`,
+        DOUBLE,
+        "return self.conv.forward(x)",
+      ),
+    ],
   });
 }
 
@@ -88,15 +103,19 @@ export function kResample(direction: "up" | "down"): ModuleSpec {
   const up = direction === "up";
   const row = up ? "[0.25, 0.75, 0.75, 0.25]" : "[0.125, 0.375, 0.375, 0.125]";
   return moduleSpec(up ? "KUpsample2D" : "KDownsample2D", {
-    methods: [method(
-      "forward(self, x: Tensor) -> Tensor",
-      "channels = x.shape[1]",
-      "x = torch.reflection_pad2d(x, [1, 1, 1, 1])",
-      `row = torch.tensor(${row}, dtype=x.dtype, device=x.device)`,
-      "weight = torch.zeros([channels, channels, 4, 4], dtype=x.dtype, device=x.device)",
-      "indices = torch.arange(channels, device=x.device)",
-      "weight[indices, indices] = torch.outer(row, row)[None, :].expand(channels, -1, -1)",
-      up ? "return torch.conv_transpose2d(x, weight, None, [2, 2], [3, 3])" : "return torch.conv2d(x, weight, None, [2, 2])",
-    )],
+    methods: [
+      method(
+        "forward(self, x: Tensor) -> Tensor",
+        "channels = x.shape[1]",
+        "x = torch.reflection_pad2d(x, [1, 1, 1, 1])",
+        `row = torch.tensor(${row}, dtype=x.dtype, device=x.device)`,
+        "weight = torch.zeros([channels, channels, 4, 4], dtype=x.dtype, device=x.device)",
+        "indices = torch.arange(channels, device=x.device)",
+        "weight[indices, indices] = torch.outer(row, row)[None, :].expand(channels, -1, -1)",
+        up
+          ? "return torch.conv_transpose2d(x, weight, None, [2, 2], [3, 3])"
+          : "return torch.conv2d(x, weight, None, [2, 2])",
+      ),
+    ],
   });
 }

@@ -53,7 +53,8 @@ export function resnetBlock2d(options: ResnetBlockOptions): ModuleSpec {
         `h = ${act("self.norm1.forward(x)")}`,
         resampling !== undefined && ["x = self.resample(x)", "h = self.resample(h)"],
         "h = self.conv1.forward(h)",
-        timeChannels !== null && `t = self.time_emb_proj.forward(${act("temb")})[:, :, None, None]  # [batch, ${int(scaled ? 2 * outChannels : outChannels)}, 1, 1]`,
+        timeChannels !== null &&
+          `t = self.time_emb_proj.forward(${act("temb")})[:, :, None, None]  # [batch, ${int(scaled ? 2 * outChannels : outChannels)}, 1, 1]`,
         timeChannels !== null && !scaled && "h = h + t",
         scaled && "scale, shift = torch.chunk(t, 2, 1)",
         scaled ? "h = self.norm2.forward(h) * (scale + 1) + shift" : "h = self.norm2.forward(h)",
@@ -74,7 +75,14 @@ interface CondNormOptions {
   readonly shortcutBias: boolean;
 }
 
-function resnetBlockCondNorm2d({ inChannels, outChannels, activation, norm1, norm2, shortcutBias }: CondNormOptions): ModuleSpec {
+function resnetBlockCondNorm2d({
+  inChannels,
+  outChannels,
+  activation,
+  norm1,
+  norm2,
+  shortcutBias,
+}: CondNormOptions): ModuleSpec {
   const shortcut = inChannels !== outChannels;
   return moduleSpec("ResnetBlockCondNorm2D", {
     children: [
@@ -84,14 +92,16 @@ function resnetBlockCondNorm2d({ inChannels, outChannels, activation, norm1, nor
       ["conv2", conv2d(outChannels, outChannels, { kernel: 3, padding: 1 })],
       shortcut && ["conv_shortcut", conv2d(inChannels, outChannels, { kernel: 1, bias: shortcutBias })],
     ],
-    methods: [method(
-      "forward(self, x: Tensor, cond: Tensor) -> Tensor",
-      `# x [batch, ${int(inChannels)}, height, width] -> [batch, ${int(outChannels)}, height, width]`,
-      `h = self.conv1.forward(${activate(activation, "self.norm1.forward(x, cond)")})`,
-      `h = self.conv2.forward(${activate(activation, "self.norm2.forward(h, cond)")})`,
-      shortcut && "x = self.conv_shortcut.forward(x)",
-      "return x + h",
-    )],
+    methods: [
+      method(
+        "forward(self, x: Tensor, cond: Tensor) -> Tensor",
+        `# x [batch, ${int(inChannels)}, height, width] -> [batch, ${int(outChannels)}, height, width]`,
+        `h = self.conv1.forward(${activate(activation, "self.norm1.forward(x, cond)")})`,
+        `h = self.conv2.forward(${activate(activation, "self.norm2.forward(h, cond)")})`,
+        shortcut && "x = self.conv_shortcut.forward(x)",
+        "return x + h",
+      ),
+    ],
   });
 }
 
@@ -110,16 +120,27 @@ export function kResnetBlock2d(options: KResnetOptions): ModuleSpec {
   const { inChannels, outChannels, timeChannels, groups, groupsOut, eps, activation } = options;
   const key = "block_out_channels";
   return resnetBlockCondNorm2d({
-    inChannels, outChannels, activation, shortcutBias: false,
+    inChannels,
+    outChannels,
+    activation,
+    shortcutBias: false,
     norm1: adaGroupNorm(timeChannels, inChannels, { groups, eps, key }),
     norm2: adaGroupNorm(timeChannels, outChannels, { groups: groupsOut, eps, key }),
   });
 }
 
 /** The residual block of a decoder with `norm_type` `"spatial"`: its norms are modulated by the latents. */
-export function spatialResnetBlock2d(inChannels: number, outChannels: number, latentChannels: number, activation: Activation): ModuleSpec {
+export function spatialResnetBlock2d(
+  inChannels: number,
+  outChannels: number,
+  latentChannels: number,
+  activation: Activation,
+): ModuleSpec {
   return resnetBlockCondNorm2d({
-    inChannels, outChannels, activation, shortcutBias: true,
+    inChannels,
+    outChannels,
+    activation,
+    shortcutBias: true,
     norm1: spatialNorm(inChannels, latentChannels),
     norm2: spatialNorm(outChannels, latentChannels),
   });

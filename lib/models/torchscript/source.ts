@@ -10,13 +10,18 @@ type Lines = string | false | null | readonly Lines[];
 
 interface Parts {
   readonly parameters?: readonly (readonly [name: string, shape: readonly number[]])[];
-  readonly children?: readonly ((readonly [name: string, spec: ModuleSpec]) | false | null)[];
+  readonly children?: readonly (readonly [name: string, spec: ModuleSpec] | false | null)[];
   readonly methods?: readonly Lines[];
 }
 
 /** Put one class of a network together; conditions may leave children and lines out. */
 export function moduleSpec(name: string, { parameters = [], children = [], methods = [] }: Parts): ModuleSpec {
-  return { name, parameters, children: children.filter((child) => child !== false && child !== null), source: flatten(methods).join("\n") };
+  return {
+    name,
+    parameters,
+    children: children.filter((child) => child !== false && child !== null),
+    source: flatten(methods).join("\n"),
+  };
 }
 
 /** A list of modules under their numbers, reached as `getattr(self.<list>, "0")`. */
@@ -57,7 +62,10 @@ export function float(value: number): string {
 
 /** The last guard before a source: configs are checked long before. */
 function notANumber(value: unknown): LatentDiffusionError {
-  return new LatentDiffusionError("ERR_INTERNAL", `Expected a number for a TorchScript source but received ${typeof value}`);
+  return new LatentDiffusionError(
+    "ERR_INTERNAL",
+    `Expected a number for a TorchScript source but received ${typeof value}`,
+  );
 }
 
 /** A division that is left out where it changes nothing: x / 1 is x, bit for bit. */
@@ -66,7 +74,13 @@ export function dividedBy(expression: string, factor: number): string {
 }
 
 /** The activations of configs, by `act_fn` in lower case. @see diffusers.models.activations.ACT2CLS */
-const ACTIVATIONS = { swish: "torch.silu", silu: "torch.silu", mish: "torch.mish", gelu: "torch.gelu", relu: "torch.relu" } as const;
+const ACTIVATIONS = {
+  swish: "torch.silu",
+  silu: "torch.silu",
+  mish: "torch.mish",
+  gelu: "torch.gelu",
+  relu: "torch.relu",
+} as const;
 export type Activation = keyof typeof ACTIVATIONS;
 export const ACTIVATION_NAMES = Object.keys(ACTIVATIONS) as readonly Activation[];
 

@@ -1,15 +1,38 @@
 import type { JsonObject } from "../../files/json.js";
-import { completeConfig, type Config, type Field, type Fields, flag, integer, listOf, nullable, number, oneOf, sampleSize, unsupported } from "../../config/fields.js";
+import {
+  completeConfig,
+  type Config,
+  type Field,
+  type Fields,
+  flag,
+  integer,
+  listOf,
+  nullable,
+  number,
+  oneOf,
+  sampleSize,
+  unsupported,
+} from "../../config/fields.js";
 import { type Activation, ACTIVATION_NAMES } from "../torchscript/source.js";
 
 /** The down blocks that diffusers runs in a UNet2DModel; each name may have the prefix `UNetRes` too. */
 export const DOWN_BLOCKS = [
-  "DownBlock2D", "AttnDownBlock2D", "ResnetDownsampleBlock2D", "SkipDownBlock2D", "AttnSkipDownBlock2D", "KDownBlock2D",
+  "DownBlock2D",
+  "AttnDownBlock2D",
+  "ResnetDownsampleBlock2D",
+  "SkipDownBlock2D",
+  "AttnSkipDownBlock2D",
+  "KDownBlock2D",
 ] as const;
 export type DownBlockType = (typeof DOWN_BLOCKS)[number];
 
 export const UP_BLOCKS = [
-  "UpBlock2D", "AttnUpBlock2D", "ResnetUpsampleBlock2D", "SkipUpBlock2D", "AttnSkipUpBlock2D", "KUpBlock2D",
+  "UpBlock2D",
+  "AttnUpBlock2D",
+  "ResnetUpsampleBlock2D",
+  "SkipUpBlock2D",
+  "AttnSkipUpBlock2D",
+  "KUpBlock2D",
 ] as const;
 export type UpBlockType = (typeof UP_BLOCKS)[number];
 
@@ -62,7 +85,8 @@ export type UNet2DConfig = Config<UNet2DConfigKeys>;
 export const activationField: Field<string> = {
   fallback: "silu",
   check: (value, key) => {
-    if (typeof value === "string" && (ACTIVATION_NAMES as readonly string[]).includes(value.toLowerCase())) return value;
+    if (typeof value === "string" && (ACTIVATION_NAMES as readonly string[]).includes(value.toLowerCase()))
+      return value;
     throw unsupported(key, `one of ${ACTIVATION_NAMES.map((name) => JSON.stringify(name)).join(", ")}`, value);
   },
 };
@@ -98,7 +122,10 @@ const FIELDS: Fields<UNet2DConfigKeys> = {
   time_embedding_dim: nullable(integer(0, 0)),
   freq_shift: number(0),
   flip_sin_to_cos: flag(true),
-  down_block_types: listOf(["DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"], blockField(DOWN_BLOCKS)),
+  down_block_types: listOf(
+    ["DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"],
+    blockField(DOWN_BLOCKS),
+  ),
   mid_block_type: nullable(oneOf("UNetMidBlock2D", ["UNetMidBlock2D"]), "UNetMidBlock2D"),
   up_block_types: listOf(["AttnUpBlock2D", "AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"], blockField(UP_BLOCKS)),
   block_out_channels: listOf([224, 448, 672, 896], integer(1)),
@@ -129,7 +156,8 @@ export function completeUNet2DConfig(config: Partial<UNet2DConfigKeys> | JsonObj
   const complete = completeConfig("UNet2DModel", FIELDS, config, { fromFile });
   const levels = complete.block_out_channels.length;
   for (const key of ["down_block_types", "up_block_types"] as const) {
-    if (complete[key].length !== levels) throw unsupported(key, `${levels} block types, one for each of block_out_channels`, complete[key]);
+    if (complete[key].length !== levels)
+      throw unsupported(key, `${levels} block types, one for each of block_out_channels`, complete[key]);
   }
   if (complete.time_embedding_type === "learned" && complete.num_train_timesteps === null) {
     throw unsupported("num_train_timesteps", 'an integer with time_embedding_type "learned"', null);

@@ -40,7 +40,11 @@ export function downBlock(options: DownBlockOptions): ModuleSpec {
 }
 
 /** How many tensors the block leaves for the up blocks. */
-export function downResiduals({ type, layers, downsample }: Pick<DownBlockOptions, "type" | "layers" | "downsample">): number {
+export function downResiduals({
+  type,
+  layers,
+  downsample,
+}: Pick<DownBlockOptions, "type" | "layers" | "downsample">): number {
   return downsample && type !== "KDownBlock2D" ? layers + 1 : layers;
 }
 
@@ -54,8 +58,12 @@ function plainDownBlock(options: DownBlockOptions): ModuleSpec {
   const { type, inChannels, outChannels, layers, downsample, style, padding, headDim } = options;
   const withAttention = type === "AttnDownBlock2D";
   const byResnet = type === "ResnetDownsampleBlock2D" || (withAttention && options.downsampleType === "resnet");
-  const resnets = range(layers).map((i) => resnetBlock2d({ inChannels: i === 0 ? inChannels : outChannels, outChannels, style }));
-  const attentions = range(withAttention ? layers : 0).map(() => attention({ channels: outChannels, headDim, groups: style.groups, eps: style.eps }));
+  const resnets = range(layers).map((i) =>
+    resnetBlock2d({ inChannels: i === 0 ? inChannels : outChannels, outChannels, style }),
+  );
+  const attentions = range(withAttention ? layers : 0).map(() =>
+    attention({ channels: outChannels, headDim, groups: style.groups, eps: style.eps }),
+  );
   const downsampler = byResnet
     ? resnetBlock2d({ inChannels: outChannels, outChannels, style, resampling: "down" })
     : downsample2d(outChannels, padding);
@@ -65,17 +73,22 @@ function plainDownBlock(options: DownBlockOptions): ModuleSpec {
       ["resnets", moduleList(resnets)],
       downsample && ["downsamplers", moduleList([downsampler])],
     ],
-    methods: [method(
-      `forward(self, x: Tensor, temb: Tensor) -> ${tuple(1 + downResiduals(options))}`,
-      shapes(options),
-      resnets.map((_, i) => [
-        `x = ${callItem("self.resnets", i, "x", "temb")}`,
-        withAttention && `x = ${callItem("self.attentions", i, "x")}`,
-        `r${int(i)} = x`,
-      ]),
-      downsample && [`x = ${callItem("self.downsamplers", 0, ...(byResnet ? ["x", "temb"] : ["x"]))}`, `r${int(layers)} = x`],
-      `return ${["x", ...residualNames(downResiduals(options))].join(", ")}`,
-    )],
+    methods: [
+      method(
+        `forward(self, x: Tensor, temb: Tensor) -> ${tuple(1 + downResiduals(options))}`,
+        shapes(options),
+        resnets.map((_, i) => [
+          `x = ${callItem("self.resnets", i, "x", "temb")}`,
+          withAttention && `x = ${callItem("self.attentions", i, "x")}`,
+          `r${int(i)} = x`,
+        ]),
+        downsample && [
+          `x = ${callItem("self.downsamplers", 0, ...(byResnet ? ["x", "temb"] : ["x"]))}`,
+          `r${int(layers)} = x`,
+        ],
+        `return ${["x", ...residualNames(downResiduals(options))].join(", ")}`,
+      ),
+    ],
   });
 }
 
@@ -87,35 +100,53 @@ function skipDownBlock(options: DownBlockOptions): ModuleSpec {
   const own = { outputScaleFactor: Math.SQRT2, groupsKey: "block_out_channels" };
   const resnets = range(layers).map((i) => {
     const channels = i === 0 ? inChannels : outChannels;
-    return resnetBlock2d({ ...own, inChannels: channels, outChannels, style: { ...style, groups: skipGroups(channels) }, groupsOut });
+    return resnetBlock2d({
+      ...own,
+      inChannels: channels,
+      outChannels,
+      style: { ...style, groups: skipGroups(channels) },
+      groupsOut,
+    });
   });
-  const attentions = range(withAttention ? layers : 0).map(() => attention({ ...own, channels: outChannels, headDim, groups: 32, eps: style.eps }));
+  const attentions = range(withAttention ? layers : 0).map(() =>
+    attention({ ...own, channels: outChannels, headDim, groups: 32, eps: style.eps }),
+  );
   return moduleSpec(type, {
     children: [
       withAttention && ["attentions", moduleList(attentions)],
       ["resnets", moduleList(resnets)],
-      downsample && ["resnet_down", resnetBlock2d({
-        ...own, inChannels: outChannels, outChannels, style: { ...style, groups: groupsOut }, resampling: "firDown", useShortcut: true,
-      })],
+      downsample && [
+        "resnet_down",
+        resnetBlock2d({
+          ...own,
+          inChannels: outChannels,
+          outChannels,
+          style: { ...style, groups: groupsOut },
+          resampling: "firDown",
+          useShortcut: true,
+        }),
+      ],
       downsample && ["downsamplers", moduleList([firResample("firDown")])],
       downsample && ["skip_conv", conv2d(3, outChannels, { kernel: 1 })],
     ],
-    methods: [method(
-      `forward(self, x: Tensor, temb: Tensor, skip: Tensor) -> ${tuple(2 + downResiduals(options))}`,
-      shapes(options),
-      resnets.map((_, i) => [
-        `x = ${callItem("self.resnets", i, "x", "temb")}`,
-        withAttention && `x = ${callItem("self.attentions", i, "x")}`,
-        `r${int(i)} = x`,
-      ]),
-      downsample && [
-        "x = self.resnet_down.forward(x, temb)",
-        `skip = ${callItem("self.downsamplers", 0, "skip")}  # [batch, 3, height / 2, width / 2]`,
-        "x = self.skip_conv.forward(skip) + x",
-        `r${int(layers)} = x`,
-      ],
-      `return ${["x", "skip", ...residualNames(downResiduals(options))].join(", ")}`,
-    )],
+    methods: [
+      method(
+        `forward(self, x: Tensor, temb: Tensor, skip: Tensor) -> ${tuple(2 + downResiduals(options))}`,
+        shapes(options),
+        resnets.map((_, i) => [
+          `x = ${callItem("self.resnets", i, "x", "temb")}`,
+          withAttention && `x = ${callItem("self.attentions", i, "x")}`,
+          `r${int(i)} = x`,
+        ]),
+        downsample && [
+          "x = self.resnet_down.forward(x, temb)",
+          `skip = ${callItem("self.downsamplers", 0, "skip")}  # [batch, 3, height / 2, width / 2]`,
+          "x = self.skip_conv.forward(skip) + x",
+          `r${int(layers)} = x`,
+        ],
+        `return ${["x", "skip", ...residualNames(downResiduals(options))].join(", ")}`,
+      ),
+    ],
   });
 }
 
@@ -125,19 +156,26 @@ function kDownBlock(options: DownBlockOptions): ModuleSpec {
   const resnets = range(layers).map((i) => {
     const channels = i === 0 ? inChannels : outChannels;
     return kResnetBlock2d({
-      inChannels: channels, outChannels, timeChannels: style.timeChannels, eps: style.eps, activation: style.activation,
-      groups: Math.floor(channels / 32), groupsOut: Math.floor(outChannels / 32),
+      inChannels: channels,
+      outChannels,
+      timeChannels: style.timeChannels,
+      eps: style.eps,
+      activation: style.activation,
+      groups: Math.floor(channels / 32),
+      groupsOut: Math.floor(outChannels / 32),
     });
   });
   return moduleSpec(type, {
     children: [["resnets", moduleList(resnets)], downsample && ["downsamplers", moduleList([kResample("down")])]],
-    methods: [method(
-      `forward(self, x: Tensor, temb: Tensor) -> ${tuple(1 + layers)}`,
-      shapes(options),
-      resnets.map((_, i) => [`x = ${callItem("self.resnets", i, "x", "temb")}`, `r${int(i)} = x`]),
-      downsample && `x = ${callItem("self.downsamplers", 0, "x")}`,
-      `return ${["x", ...residualNames(layers)].join(", ")}`,
-    )],
+    methods: [
+      method(
+        `forward(self, x: Tensor, temb: Tensor) -> ${tuple(1 + layers)}`,
+        shapes(options),
+        resnets.map((_, i) => [`x = ${callItem("self.resnets", i, "x", "temb")}`, `r${int(i)} = x`]),
+        downsample && `x = ${callItem("self.downsamplers", 0, "x")}`,
+        `return ${["x", ...residualNames(layers)].join(", ")}`,
+      ),
+    ],
   });
 }
 
@@ -152,7 +190,9 @@ export function residualNames(count: number): string[] {
 
 /** The type of `count` tensors. */
 export function tuple(count: number): string {
-  return `Tuple[${range(count).map(() => "Tensor").join(", ")}]`;
+  return `Tuple[${range(count)
+    .map(() => "Tensor")
+    .join(", ")}]`;
 }
 
 /** 0, 1, ... below `count`. */

@@ -3,8 +3,16 @@ import type { JsonObject } from "../../files/json.js";
 import { Tensor } from "../../torch/tensor.js";
 import { checkOptions, unexpected } from "../../validate.js";
 import {
-  checkFeatures, checkTensor, formatShape, type FromConfigOptions, type FromPretrainedOptions, initializeNetwork, loadNetwork, mismatch,
-  type NetworkClass, NetworkModel,
+  checkFeatures,
+  checkTensor,
+  formatShape,
+  type FromConfigOptions,
+  type FromPretrainedOptions,
+  initializeNetwork,
+  loadNetwork,
+  mismatch,
+  type NetworkClass,
+  NetworkModel,
 } from "../network-model.js";
 import { completeUNet2DConfig, type UNet2DConfig, type UNet2DConfigKeys } from "./config.js";
 import { type UNet2DNetwork, unet2dNetwork } from "./network.js";
@@ -39,7 +47,10 @@ export class UNet2DModel extends NetworkModel<UNet2DConfig, UNet2DNetwork> {
    * @param config keys of diffusers' config.json; what is left out has diffusers' default
    * @throws LatentDiffusionError `ERR_CONFIG_UNSUPPORTED` naming key and value; InvalidArgumentError for an unknown key or option
    */
-  static async fromConfig(config: Partial<UNet2DConfigKeys> | JsonObject, options?: FromConfigOptions): Promise<UNet2DModel> {
+  static async fromConfig(
+    config: Partial<UNet2DConfigKeys> | JsonObject,
+    options?: FromConfigOptions,
+  ): Promise<UNet2DModel> {
     return new UNet2DModel(await initializeNetwork(CLASS, config, options));
   }
 
@@ -78,7 +89,8 @@ export class UNet2DModel extends NetworkModel<UNet2DConfig, UNet2DNetwork> {
     const time = own ?? this.#checkTimestep(timestep, batch);
     try {
       const result = await this.module.call("forward", labels ? [sample, time, labels] : [sample, time], { signal });
-      if (!(result instanceof Tensor)) throw new LatentDiffusionError("ERR_INTERNAL", "The network did not return one tensor");
+      if (!(result instanceof Tensor))
+        throw new LatentDiffusionError("ERR_INTERNAL", "The network did not return one tensor");
       return { sample: result };
     } finally {
       own?.dispose();
@@ -87,7 +99,10 @@ export class UNet2DModel extends NetworkModel<UNet2DConfig, UNet2DNetwork> {
 
   #checkSize(height: number, width: number): void {
     const { sizeMultiple, minSize } = this.network;
-    for (const [name, size] of [["height", height], ["width", width]] as const) {
+    for (const [name, size] of [
+      ["height", height],
+      ["width", width],
+    ] as const) {
       if (size % sizeMultiple !== 0 || size < minSize) {
         const least = minSize > sizeMultiple ? ` of at least ${minSize}` : "";
         throw mismatch(`a multiple of ${sizeMultiple}${least}`, `the ${name} of sample`, String(size));
@@ -98,11 +113,13 @@ export class UNet2DModel extends NetworkModel<UNet2DConfig, UNet2DNetwork> {
   #timestepTensor(timestep: number): Tensor {
     if (!Number.isFinite(timestep)) throw unexpected("a finite number or a Tensor", "timestep", timestep);
     if (!Number.isSafeInteger(timestep)) {
-      if (this.config.time_embedding_type === "learned") throw unexpected('a whole number with time_embedding_type "learned"', "timestep", timestep);
+      if (this.config.time_embedding_type === "learned")
+        throw unexpected('a whole number with time_embedding_type "learned"', "timestep", timestep);
       return Tensor.from(Float32Array.of(timestep));
     }
-    const count = this.config.time_embedding_type === "learned" ? this.config.num_train_timesteps ?? 0 : Infinity;
-    if (count !== Infinity && (timestep < 0 || timestep >= count)) throw unexpected(`a number from 0 to ${count - 1}`, "timestep", timestep);
+    const count = this.config.time_embedding_type === "learned" ? (this.config.num_train_timesteps ?? 0) : Infinity;
+    if (count !== Infinity && (timestep < 0 || timestep >= count))
+      throw unexpected(`a number from 0 to ${count - 1}`, "timestep", timestep);
     return Tensor.from(BigInt64Array.of(BigInt(timestep)));
   }
 
@@ -121,10 +138,14 @@ export class UNet2DModel extends NetworkModel<UNet2DConfig, UNet2DNetwork> {
   #checkLabels(classLabels: unknown, batch: number): Tensor | null {
     const { class_embed_type, num_class_embeds } = this.config;
     if (class_embed_type === null && num_class_embeds === null) {
-      if (classLabels !== undefined) throw new InvalidArgumentError("Expected no classLabels, since the config has no class embedding");
+      if (classLabels !== undefined)
+        throw new InvalidArgumentError("Expected no classLabels, since the config has no class embedding");
       return null;
     }
-    if (classLabels === undefined) throw new InvalidArgumentError("Expected a Tensor for classLabels but received undefined; the config has a class embedding");
+    if (classLabels === undefined)
+      throw new InvalidArgumentError(
+        "Expected a Tensor for classLabels but received undefined; the config has a class embedding",
+      );
     const labels = checkTensor(classLabels, "classLabels", this.device);
     const { shape, dtype } = labels;
     const tail = class_embed_type === "identity" ? [this.network.timeEmbedDim] : [];
@@ -132,7 +153,8 @@ export class UNet2DModel extends NetworkModel<UNet2DConfig, UNet2DNetwork> {
     if ((first !== batch && first !== 1) || formatShape(rest) !== formatShape(tail)) {
       throw mismatch(`a tensor of shape ${formatShape([batch, ...tail])}`, "classLabels", formatShape(shape));
     }
-    const indices = class_embed_type === null || (class_embed_type === "timestep" && this.config.time_embedding_type === "learned");
+    const indices =
+      class_embed_type === null || (class_embed_type === "timestep" && this.config.time_embedding_type === "learned");
     if (indices && dtype !== "int64" && dtype !== "int32") throw mismatch("an int64 tensor", "classLabels", dtype);
     return labels;
   }

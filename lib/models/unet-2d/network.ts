@@ -5,7 +5,15 @@ import { conv2d, embedding, groupNorm } from "../layers/basic.js";
 import { midBlock } from "../layers/mid-block.js";
 import { resnetBlock2d } from "../layers/resnet.js";
 import { callItem, int, method, moduleList, moduleSpec } from "../torchscript/source.js";
-import { activationOf, blockType, DOWN_BLOCKS, type DownBlockType, UP_BLOCKS, type UNet2DConfig, type UpBlockType } from "./config.js";
+import {
+  activationOf,
+  blockType,
+  DOWN_BLOCKS,
+  type DownBlockType,
+  UP_BLOCKS,
+  type UNet2DConfig,
+  type UpBlockType,
+} from "./config.js";
 import { downBlock, type DownBlockOptions, downResiduals, isSkip, range, type UNetStyle } from "./down-blocks.js";
 import { type Features, residualName, type Trace, traceUp } from "./trace.js";
 import { upBlock, type UpBlockOptions } from "./up-blocks.js";
@@ -41,7 +49,10 @@ export function unet2dNetwork(config: UNet2DConfig): UNet2DNetwork {
   const shape: Shape = {
     config,
     style: {
-      timeChannels, timeScaleShift: config.resnet_time_scale_shift, groups: config.norm_num_groups, eps: config.norm_eps,
+      timeChannels,
+      timeScaleShift: config.resnet_time_scale_shift,
+      groups: config.norm_num_groups,
+      eps: config.norm_eps,
       activation: activationOf(config.act_fn),
     },
     levels: channels.length,
@@ -50,11 +61,19 @@ export function unet2dNetwork(config: UNet2DConfig): UNet2DNetwork {
   };
   const sizeMultiple = 2 ** (shape.levels - 1);
   const reflects = shape.levels > 1 && [...shape.downTypes, ...shape.upTypes].some((type) => type.startsWith("K"));
-  return { spec: assemble(shape, base), sizeMultiple, minSize: reflects ? 2 * sizeMultiple : sizeMultiple, timeEmbedDim: timeChannels };
+  return {
+    spec: assemble(shape, base),
+    sizeMultiple,
+    minSize: reflects ? 2 * sizeMultiple : sizeMultiple,
+    timeEmbedDim: timeChannels,
+  };
 }
 
 function assemble(shape: Shape, base: number): ModuleSpec {
-  const { config, style: { timeChannels } } = shape;
+  const {
+    config,
+    style: { timeChannels },
+  } = shape;
   const downs = downOptions(shape);
   const trace = traceUp(config, downs, upOptions(shape));
   const mid = config.mid_block_type === null ? null : middle(shape);
@@ -67,18 +86,23 @@ function assemble(shape: Shape, base: number): ModuleSpec {
       ["down_blocks", moduleList(downs.map(downBlock))],
       mid !== null && ["mid_block", mid],
       ["up_blocks", moduleList(trace.ups.map(({ options }) => upBlock(options)))],
-      ["conv_norm_out", groupNorm(base, { groups: config.norm_num_groups, eps: config.norm_eps, key: "norm_num_groups" })],
+      [
+        "conv_norm_out",
+        groupNorm(base, { groups: config.norm_num_groups, eps: config.norm_eps, key: "norm_num_groups" }),
+      ],
       ["conv_out", conv2d(base, config.out_channels, { kernel: 3, padding: 1 })],
     ],
-    methods: [method(
-      `forward(self, sample: Tensor, timestep: Tensor${hasClasses(config) ? ", class_labels: Tensor" : ""}) -> Tensor`,
-      embedLines(config, timeChannels),
-      downLines(config, downs),
-      mid !== null && ["# 4. middle", "x = self.mid_block.forward(x, emb)"],
-      "# 5. up",
-      trace.ups.map(({ options, residuals, skip }, i) => upLine(options, residuals, skip, i)),
-      outLines(config, trace.skip),
-    )],
+    methods: [
+      method(
+        `forward(self, sample: Tensor, timestep: Tensor${hasClasses(config) ? ", class_labels: Tensor" : ""}) -> Tensor`,
+        embedLines(config, timeChannels),
+        downLines(config, downs),
+        mid !== null && ["# 4. middle", "x = self.mid_block.forward(x, emb)"],
+        "# 5. up",
+        trace.ups.map(({ options, residuals, skip }, i) => upLine(options, residuals, skip, i)),
+        outLines(config, trace.skip),
+      ),
+    ],
   });
 }
 
@@ -91,16 +115,23 @@ function timeFeatures({ time_embedding_type }: UNet2DConfig, base: number): numb
   return time_embedding_type === "fourier" ? 2 * base : base;
 }
 
-function timeProjection({ time_embedding_type, flip_sin_to_cos, freq_shift, num_train_timesteps }: UNet2DConfig, base: number): ModuleSpec {
+function timeProjection(
+  { time_embedding_type, flip_sin_to_cos, freq_shift, num_train_timesteps }: UNet2DConfig,
+  base: number,
+): ModuleSpec {
   switch (time_embedding_type) {
-    case "fourier": return gaussianFourierProjection(base);
-    case "learned": return embedding(num_train_timesteps ?? 0, base);
-    case "positional": return timesteps(base, flip_sin_to_cos, freq_shift);
+    case "fourier":
+      return gaussianFourierProjection(base);
+    case "learned":
+      return embedding(num_train_timesteps ?? 0, base);
+    case "positional":
+      return timesteps(base, flip_sin_to_cos, freq_shift);
   }
 }
 
 function classEmbedding(config: UNet2DConfig, base: number, timeChannels: number): (readonly [string, ModuleSpec])[] {
-  if (config.class_embed_type === "timestep") return [["class_embedding", timestepEmbedding(timeFeatures(config, base), timeChannels)]];
+  if (config.class_embed_type === "timestep")
+    return [["class_embedding", timestepEmbedding(timeFeatures(config, base), timeChannels)]];
   if (config.class_embed_type === "identity" || config.num_class_embeds === null) return [];
   return [["class_embedding", embedding(config.num_class_embeds, timeChannels)]];
 }
@@ -114,9 +145,12 @@ function embedLines(config: UNet2DConfig, timeChannels: number): (string | false
     "timestep = timestep.to(sample.device)",
     "timestep = timestep * torch.ones([sample.shape[0]], dtype=timestep.dtype, device=timestep.device)  # [batch]",
     `emb = self.time_embedding.forward(self.time_proj.forward(timestep).to(sample.dtype))  # [batch, ${int(timeChannels)}]`,
-    config.class_embed_type === "timestep" && "emb = emb + self.class_embedding.forward(self.time_proj.forward(class_labels).to(sample.dtype))",
+    config.class_embed_type === "timestep" &&
+      "emb = emb + self.class_embedding.forward(self.time_proj.forward(class_labels).to(sample.dtype))",
     config.class_embed_type === "identity" && "emb = emb + class_labels.to(sample.dtype)",
-    config.class_embed_type === null && config.num_class_embeds !== null && "emb = emb + self.class_embedding.forward(class_labels)",
+    config.class_embed_type === null &&
+      config.num_class_embeds !== null &&
+      "emb = emb + self.class_embedding.forward(class_labels)",
   ];
 }
 
@@ -124,9 +158,15 @@ function downOptions({ config, style, levels, downTypes }: Shape): DownBlockOpti
   return downTypes.map((type, i) => {
     const outChannels = config.block_out_channels[i] ?? 0;
     return {
-      type, style, outChannels, inChannels: config.block_out_channels[Math.max(i - 1, 0)] ?? 0,
-      layers: config.layers_per_block, downsample: i < levels - 1, padding: config.downsample_padding === 0 ? 0 : 1,
-      downsampleType: config.downsample_type ?? "conv", headDim: config.attention_head_dim ?? outChannels,
+      type,
+      style,
+      outChannels,
+      inChannels: config.block_out_channels[Math.max(i - 1, 0)] ?? 0,
+      layers: config.layers_per_block,
+      downsample: i < levels - 1,
+      padding: config.downsample_padding === 0 ? 0 : 1,
+      downsampleType: config.downsample_type ?? "conv",
+      headDim: config.attention_head_dim ?? outChannels,
     };
   });
 }
@@ -136,9 +176,16 @@ function upOptions({ config, style, levels, upTypes }: Shape): UpBlockOptions[] 
   return upTypes.map((type, i) => {
     const outChannels = reversed[i] ?? 0;
     return {
-      type, style, outChannels, previousChannels: reversed[Math.max(i - 1, 0)] ?? 0, inChannels: reversed[Math.min(i + 1, levels - 1)] ?? 0,
-      layers: config.layers_per_block, upsample: i < levels - 1, upsampleType: config.upsample_type ?? "conv",
-      headDim: config.attention_head_dim ?? outChannels, takesSkip: false,
+      type,
+      style,
+      outChannels,
+      previousChannels: reversed[Math.max(i - 1, 0)] ?? 0,
+      inChannels: reversed[Math.min(i + 1, levels - 1)] ?? 0,
+      layers: config.layers_per_block,
+      upsample: i < levels - 1,
+      upsampleType: config.upsample_type ?? "conv",
+      headDim: config.attention_head_dim ?? outChannels,
+      takesSkip: false,
     };
   });
 }
@@ -153,9 +200,13 @@ function middle({ config, style }: Shape): ModuleSpec {
     resnet: () => resnetBlock2d({ inChannels: channels, outChannels: channels, style, outputScaleFactor }),
     attention: config.add_attention
       ? attention({
-        channels, headDim: config.attention_head_dim ?? channels, groups, eps: style.eps, outputScaleFactor,
-        groupsKey: config.attn_norm_num_groups === null ? "norm_num_groups" : "attn_norm_num_groups",
-      })
+          channels,
+          headDim: config.attention_head_dim ?? channels,
+          groups,
+          eps: style.eps,
+          outputScaleFactor,
+          groupsKey: config.attn_norm_num_groups === null ? "norm_num_groups" : "attn_norm_num_groups",
+        })
       : null,
   });
 }

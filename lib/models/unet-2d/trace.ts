@@ -40,7 +40,11 @@ type Skip = { readonly level: number } | "zero" | null;
  * residuals. So every mixture of blocks that diffusers can run is run, and every other is refused before any work.
  * @throws LatentDiffusionError `ERR_CONFIG_UNSUPPORTED` naming the block that does not fit, and why
  */
-export function traceUp(config: UNet2DConfig, downs: readonly DownBlockOptions[], ups: readonly UpBlockOptions[]): Trace {
+export function traceUp(
+  config: UNet2DConfig,
+  downs: readonly DownBlockOptions[],
+  ups: readonly UpBlockOptions[],
+): Trace {
   const stack = traceDown(config, downs);
   let x: Features = { name: "x", level: downs.length - 1, channels: config.block_out_channels.at(-1) ?? 0 };
   let skip: Skip = null;
@@ -49,8 +53,16 @@ export function traceUp(config: UNet2DConfig, downs: readonly DownBlockOptions[]
     const residuals = takeResiduals(stack, options, x, refuse);
     const takesSkip = isSkip(options.type) && skip !== null && skip !== "zero";
     if (isSkip(options.type)) skip = traceSkip(skip, options, x, refuse);
-    x = { name: "x", level: x.level - (options.upsample ? 1 : 0), channels: options.type === "KUpBlock2D" ? options.inChannels : options.outChannels };
-    return { options: { ...options, takesSkip }, residuals, skip: isSkip(options.type) && skip !== null && skip !== "zero" };
+    x = {
+      name: "x",
+      level: x.level - (options.upsample ? 1 : 0),
+      channels: options.type === "KUpBlock2D" ? options.inChannels : options.outChannels,
+    };
+    return {
+      options: { ...options, takesSkip },
+      residuals,
+      skip: isSkip(options.type) && skip !== null && skip !== "zero",
+    };
   });
   return { ups: traced, skip: checkOutput(config, x, skip) };
 }
@@ -63,10 +75,15 @@ function traceDown(config: UNet2DConfig, downs: readonly DownBlockOptions[]): Fe
   let skipLevel = 0;
   downs.forEach((options, i) => {
     for (const index of range(downResiduals(options))) {
-      stack.push({ name: residualName(i, index), level: index < options.layers ? i : i + 1, channels: options.outChannels });
+      stack.push({
+        name: residualName(i, index),
+        level: index < options.layers ? i : i + 1,
+        channels: options.outChannels,
+      });
     }
     if (!isSkip(options.type) || !options.downsample) return;
-    if (config.in_channels !== 3) throw unsupported("in_channels", `3, which is built into ${options.type}`, config.in_channels);
+    if (config.in_channels !== 3)
+      throw unsupported("in_channels", `3, which is built into ${options.type}`, config.in_channels);
     if (skipLevel !== i) misfit("down_block_types", i, config, "only Skip blocks may stand before a Skip block");
     skipLevel++;
   });
@@ -79,7 +96,9 @@ function takeResiduals(stack: Features[], options: UpBlockOptions, x: Features, 
   if (options.type === "KUpBlock2D") {
     // It uses the last residual only, and drops those of its other layers.
     const last = stack.splice(-options.layers).at(-1);
-    return last ? [checkResidual(last, x, [x.channels, last.channels], inputs[0] ?? [0, 0], refuse)] : refuse("the down blocks leave nothing for it");
+    return last
+      ? [checkResidual(last, x, [x.channels, last.channels], inputs[0] ?? [0, 0], refuse)]
+      : refuse("the down blocks leave nothing for it");
   }
   let channels = x.channels;
   return inputs.map((expected) => {
@@ -90,7 +109,13 @@ function takeResiduals(stack: Features[], options: UpBlockOptions, x: Features, 
   });
 }
 
-function checkResidual(residual: Features, x: Features, found: readonly [number, number], expected: readonly [number, number], refuse: Refuse): Features {
+function checkResidual(
+  residual: Features,
+  x: Features,
+  found: readonly [number, number],
+  expected: readonly [number, number],
+  refuse: Refuse,
+): Features {
   if (residual.level !== x.level) refuse("the residuals of the down blocks have another size there");
   if (found[0] + found[1] !== expected[0] + expected[1]) {
     refuse(`it expects ${expected[0]} + ${expected[1]} channels and would receive ${found[0]} + ${found[1]}`);
@@ -108,11 +133,24 @@ function traceSkip(skip: Skip, options: UpBlockOptions, x: Features, refuse: Ref
 
 function checkOutput(config: UNet2DConfig, x: Features, skip: Skip): Trace["skip"] {
   const base = config.block_out_channels[0] ?? 0;
-  if (x.channels !== base) misfit("up_block_types", config.up_block_types.length - 1, config, `it leaves ${x.channels} channels instead of ${base}`);
+  if (x.channels !== base)
+    misfit(
+      "up_block_types",
+      config.up_block_types.length - 1,
+      config,
+      `it leaves ${x.channels} channels instead of ${base}`,
+    );
   if (skip === null) return "none";
   if (skip === "zero") return "zero";
-  if (skip.level !== 0) misfit("up_block_types", config.up_block_types.length - 1, config, "a Skip block must be followed by Skip blocks only");
-  if (config.out_channels !== 3) throw unsupported("out_channels", "3, which is built into the Skip blocks", config.out_channels);
+  if (skip.level !== 0)
+    misfit(
+      "up_block_types",
+      config.up_block_types.length - 1,
+      config,
+      "a Skip block must be followed by Skip blocks only",
+    );
+  if (config.out_channels !== 3)
+    throw unsupported("out_channels", "3, which is built into the Skip blocks", config.out_channels);
   return "tensor";
 }
 

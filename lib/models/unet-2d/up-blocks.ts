@@ -35,10 +35,15 @@ export function upBlock(options: UpBlockOptions): ModuleSpec {
 }
 
 /** Channels of the features and of the residual that each layer concatenates, in order. */
-export function upInputs(options: Pick<UpBlockOptions, "type" | "inChannels" | "outChannels" | "previousChannels" | "layers">): [features: number, residual: number][] {
+export function upInputs(
+  options: Pick<UpBlockOptions, "type" | "inChannels" | "outChannels" | "previousChannels" | "layers">,
+): [features: number, residual: number][] {
   const { type, inChannels, outChannels, previousChannels, layers } = options;
   if (type === "KUpBlock2D") return [[outChannels, outChannels]];
-  return range(layers + 1).map((i) => [i === 0 ? previousChannels : outChannels, i === layers ? inChannels : outChannels]);
+  return range(layers + 1).map((i) => [
+    i === 0 ? previousChannels : outChannels,
+    i === layers ? inChannels : outChannels,
+  ]);
 }
 
 /** @see diffusers UpBlock2D, AttnUpBlock2D, ResnetUpsampleBlock2D */
@@ -47,25 +52,33 @@ function plainUpBlock(options: UpBlockOptions): ModuleSpec {
   const withAttention = type === "AttnUpBlock2D";
   const byResnet = type === "ResnetUpsampleBlock2D" || (withAttention && options.upsampleType === "resnet");
   const inputs = upInputs(options);
-  const resnets = inputs.map(([features, residual]) => resnetBlock2d({ inChannels: features + residual, outChannels, style }));
-  const attentions = range(withAttention ? inputs.length : 0).map(() => attention({ channels: outChannels, headDim, groups: style.groups, eps: style.eps }));
-  const upsampler = byResnet ? resnetBlock2d({ inChannels: outChannels, outChannels, style, resampling: "up" }) : upsample2d(outChannels);
+  const resnets = inputs.map(([features, residual]) =>
+    resnetBlock2d({ inChannels: features + residual, outChannels, style }),
+  );
+  const attentions = range(withAttention ? inputs.length : 0).map(() =>
+    attention({ channels: outChannels, headDim, groups: style.groups, eps: style.eps }),
+  );
+  const upsampler = byResnet
+    ? resnetBlock2d({ inChannels: outChannels, outChannels, style, resampling: "up" })
+    : upsample2d(outChannels);
   return moduleSpec(type, {
     children: [
       withAttention && ["attentions", moduleList(attentions)],
       ["resnets", moduleList(resnets)],
       upsample && ["upsamplers", moduleList([upsampler])],
     ],
-    methods: [method(
-      `forward(self, x: Tensor, temb: Tensor, ${residualArguments(inputs.length)}) -> Tensor`,
-      shapes(options),
-      inputs.map((_, i) => [
-        `x = ${callItem("self.resnets", i, `torch.cat([x, r${int(i)}], 1)`, "temb")}`,
-        withAttention && `x = ${callItem("self.attentions", i, "x")}`,
-      ]),
-      upsample && `x = ${callItem("self.upsamplers", 0, ...(byResnet ? ["x", "temb"] : ["x"]))}`,
-      "return x",
-    )],
+    methods: [
+      method(
+        `forward(self, x: Tensor, temb: Tensor, ${residualArguments(inputs.length)}) -> Tensor`,
+        shapes(options),
+        inputs.map((_, i) => [
+          `x = ${callItem("self.resnets", i, `torch.cat([x, r${int(i)}], 1)`, "temb")}`,
+          withAttention && `x = ${callItem("self.attentions", i, "x")}`,
+        ]),
+        upsample && `x = ${callItem("self.upsamplers", 0, ...(byResnet ? ["x", "temb"] : ["x"]))}`,
+        "return x",
+      ),
+    ],
   });
 }
 
@@ -79,34 +92,56 @@ function skipUpBlock(options: UpBlockOptions): ModuleSpec {
   const resnets = inputs.map(([features, residual]) => {
     // AttnSkipUpBlock2D divides the second term only, by an oversight that its checkpoints are trained with.
     const groups = withAttention ? Math.min(features + Math.floor(residual / 4), 32) : skipGroups(features + residual);
-    return resnetBlock2d({ ...own, inChannels: features + residual, outChannels, style: { ...style, groups }, groupsOut });
+    return resnetBlock2d({
+      ...own,
+      inChannels: features + residual,
+      outChannels,
+      style: { ...style, groups },
+      groupsOut,
+    });
   });
   const returnsSkip = takesSkip || upsample;
   return moduleSpec(type, {
     children: [
-      withAttention && ["attentions", moduleList([attention({ ...own, channels: outChannels, headDim, groups: 32, eps: style.eps })])],
+      withAttention && [
+        "attentions",
+        moduleList([attention({ ...own, channels: outChannels, headDim, groups: 32, eps: style.eps })]),
+      ],
       ["resnets", moduleList(resnets)],
       ["upsampler", firResample("firUp")],
-      upsample && ["resnet_up", resnetBlock2d({
-        ...own, inChannels: outChannels, outChannels, style: { ...style, groups: groupsOut }, resampling: "firUp", useShortcut: true,
-      })],
-      upsample && ["skip_conv", conv2d(outChannels, 3, { kernel: 3, padding: 1 })],
-      upsample && ["skip_norm", groupNorm(outChannels, { groups: groupsOut, eps: style.eps, key: "block_out_channels" })],
-    ],
-    methods: [method(
-      `forward(self, x: Tensor, temb: Tensor, ${takesSkip ? "skip: Tensor, " : ""}${residualArguments(inputs.length)}) -> ${returnsSkip ? tuple(2) : "Tensor"}`,
-      shapes(options),
-      inputs.map((_, i) => `x = ${callItem("self.resnets", i, `torch.cat([x, r${int(i)}], 1)`, "temb")}`),
-      withAttention && `x = ${callItem("self.attentions", 0, "x")}`,
-      takesSkip && "skip = self.upsampler.forward(skip)  # [batch, 3, height, width]",
       upsample && [
-        "s = self.skip_conv.forward(torch.silu(self.skip_norm.forward(x)))",
-        // Without a skip diffusers adds the number 0, which turns a negative zero into a positive one.
-        takesSkip ? "skip = skip + s" : "skip = s + 0",
-        "x = self.resnet_up.forward(x, temb)",
+        "resnet_up",
+        resnetBlock2d({
+          ...own,
+          inChannels: outChannels,
+          outChannels,
+          style: { ...style, groups: groupsOut },
+          resampling: "firUp",
+          useShortcut: true,
+        }),
       ],
-      returnsSkip ? "return x, skip" : "return x",
-    )],
+      upsample && ["skip_conv", conv2d(outChannels, 3, { kernel: 3, padding: 1 })],
+      upsample && [
+        "skip_norm",
+        groupNorm(outChannels, { groups: groupsOut, eps: style.eps, key: "block_out_channels" }),
+      ],
+    ],
+    methods: [
+      method(
+        `forward(self, x: Tensor, temb: Tensor, ${takesSkip ? "skip: Tensor, " : ""}${residualArguments(inputs.length)}) -> ${returnsSkip ? tuple(2) : "Tensor"}`,
+        shapes(options),
+        inputs.map((_, i) => `x = ${callItem("self.resnets", i, `torch.cat([x, r${int(i)}], 1)`, "temb")}`),
+        withAttention && `x = ${callItem("self.attentions", 0, "x")}`,
+        takesSkip && "skip = self.upsampler.forward(skip)  # [batch, 3, height, width]",
+        upsample && [
+          "s = self.skip_conv.forward(torch.silu(self.skip_norm.forward(x)))",
+          // Without a skip diffusers adds the number 0, which turns a negative zero into a positive one.
+          takesSkip ? "skip = skip + s" : "skip = s + 0",
+          "x = self.resnet_up.forward(x, temb)",
+        ],
+        returnsSkip ? "return x, skip" : "return x",
+      ),
+    ],
   });
 }
 
@@ -116,26 +151,34 @@ function kUpBlock(options: UpBlockOptions): ModuleSpec {
   const resnets = range(layers).map((i) => {
     const channels = i === 0 ? 2 * outChannels : outChannels;
     return kResnetBlock2d({
-      inChannels: channels, outChannels: i === layers - 1 ? inChannels : outChannels,
-      timeChannels: style.timeChannels, eps: style.eps, activation: style.activation,
-      groups: Math.floor(channels / 32), groupsOut: Math.floor(outChannels / 32),
+      inChannels: channels,
+      outChannels: i === layers - 1 ? inChannels : outChannels,
+      timeChannels: style.timeChannels,
+      eps: style.eps,
+      activation: style.activation,
+      groups: Math.floor(channels / 32),
+      groupsOut: Math.floor(outChannels / 32),
     });
   });
   return moduleSpec(type, {
     children: [["resnets", moduleList(resnets)], upsample && ["upsamplers", moduleList([kResample("up")])]],
-    methods: [method(
-      "forward(self, x: Tensor, temb: Tensor, r0: Tensor) -> Tensor",
-      shapes(options),
-      "x = torch.cat([x, r0], 1)",
-      resnets.map((_, i) => `x = ${callItem("self.resnets", i, "x", "temb")}`),
-      upsample && `x = ${callItem("self.upsamplers", 0, "x")}`,
-      "return x",
-    )],
+    methods: [
+      method(
+        "forward(self, x: Tensor, temb: Tensor, r0: Tensor) -> Tensor",
+        shapes(options),
+        "x = torch.cat([x, r0], 1)",
+        resnets.map((_, i) => `x = ${callItem("self.resnets", i, "x", "temb")}`),
+        upsample && `x = ${callItem("self.upsamplers", 0, "x")}`,
+        "return x",
+      ),
+    ],
   });
 }
 
 function residualArguments(count: number): string {
-  return residualNames(count).map((name) => `${name}: Tensor`).join(", ");
+  return residualNames(count)
+    .map((name) => `${name}: Tensor`)
+    .join(", ");
 }
 
 function shapes({ type, inChannels, outChannels, previousChannels, upsample }: UpBlockOptions): string {

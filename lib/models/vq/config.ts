@@ -1,5 +1,17 @@
 import type { JsonObject } from "../../files/json.js";
-import { completeConfig, type Config, type Fields, flag, integer, listOf, nullable, number, oneOf, sampleSize, unsupported } from "../../config/fields.js";
+import {
+  completeConfig,
+  type Config,
+  type Fields,
+  flag,
+  integer,
+  listOf,
+  nullable,
+  number,
+  oneOf,
+  sampleSize,
+  unsupported,
+} from "../../config/fields.js";
 import { activationField, blockField } from "../unet-2d/config.js";
 
 /** The down blocks that diffusers runs in a VQModel's encoder; each name may have the prefix `UNetRes` too. */
@@ -70,7 +82,11 @@ export function completeVQConfig(config: Partial<VQConfigKeys> | JsonObject, fro
   }
   for (const key of ["down_block_types", "up_block_types"] as const) {
     if (complete[key].length > block_out_channels.length) {
-      throw unsupported(key, `at most ${block_out_channels.length} block types, one for each of block_out_channels`, complete[key]);
+      throw unsupported(
+        key,
+        `at most ${block_out_channels.length} block types, one for each of block_out_channels`,
+        complete[key],
+      );
     }
   }
   return complete;

@@ -3,8 +3,16 @@ import type { JsonObject } from "../../files/json.js";
 import { op, Tensor } from "../../torch/tensor.js";
 import { checkBoolean, checkOptions } from "../../validate.js";
 import {
-  checkFeatures, checkTensor, formatShape, type FromConfigOptions, type FromPretrainedOptions, initializeNetwork, loadNetwork, mismatch,
-  type NetworkClass, NetworkModel,
+  checkFeatures,
+  checkTensor,
+  formatShape,
+  type FromConfigOptions,
+  type FromPretrainedOptions,
+  initializeNetwork,
+  loadNetwork,
+  mismatch,
+  type NetworkClass,
+  NetworkModel,
 } from "../network-model.js";
 import { completeVQConfig, type VQConfig, type VQConfigKeys } from "./config.js";
 import { type VQNetwork, vqNetwork } from "./network.js";
@@ -79,7 +87,11 @@ export class VQModel extends NetworkModel<VQConfig, VQNetwork> {
    * @throws InvalidArgumentError `ERR_INVALID_ARGUMENT`; AbortError; LatentDiffusionError `ERR_OUT_OF_MEMORY`, `ERR_DISPOSED`
    */
   async decode(z: Tensor, options?: VQDecodeOptions): Promise<DecoderOutput> {
-    const { forceNotQuantize = false, signal } = checkOptions(options, ["forceNotQuantize", "signal"], "VQModel.decode");
+    const { forceNotQuantize = false, signal } = checkOptions(
+      options,
+      ["forceNotQuantize", "signal"],
+      "VQModel.decode",
+    );
     const codes = checkBoolean(forceNotQuantize, "forceNotQuantize") && this.config.lookup_from_codebook;
     if (codes) this.#checkCodes(z);
     else checkFeatures(z, "z", this.network.embedDim, this);
@@ -151,7 +163,10 @@ export class VQModel extends NetworkModel<VQConfig, VQNetwork> {
   #checkPicture(x: Tensor): void {
     const [, , height = 0, width = 0] = checkFeatures(x, "x", this.config.in_channels, this).shape;
     const least = 2 ** this.network.halvings;
-    for (const [name, size] of [["height", height], ["width", width]] as const) {
+    for (const [name, size] of [
+      ["height", height],
+      ["width", width],
+    ] as const) {
       if (size < least) throw mismatch(`at least ${least}`, `the ${name} of x`, String(size));
     }
   }
@@ -159,7 +174,11 @@ export class VQModel extends NetworkModel<VQConfig, VQNetwork> {
   #checkCodes(codes: Tensor): void {
     const { shape, dtype } = checkTensor(codes, "z", this.device);
     if (shape.length !== 3 || (dtype !== "int64" && dtype !== "int32")) {
-      throw mismatch("int64 codes of shape [batch, height, width], for lookup_from_codebook,", "z", `${dtype} ${formatShape(shape)}`);
+      throw mismatch(
+        "int64 codes of shape [batch, height, width], for lookup_from_codebook,",
+        "z",
+        `${dtype} ${formatShape(shape)}`,
+      );
     }
   }
 }

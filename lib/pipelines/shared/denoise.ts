@@ -15,7 +15,10 @@ export interface DenoisedStep extends Progress {
  * Denoise fresh latents, one network evaluation for each `next()`.
  * @returns the clean latents `[batch, channels, height, width]`, the caller's to free; leaving early frees everything
  */
-export async function* denoise({ unet }: LDMComponents, plan: RunPlan): AsyncGenerator<DenoisedStep, Tensor, undefined> {
+export async function* denoise(
+  { unet }: LDMComponents,
+  plan: RunPlan,
+): AsyncGenerator<DenoisedStep, Tensor, undefined> {
   const { scheduler, eta, generator, checkAlive } = plan;
   const { timesteps } = scheduler;
   let latents = drawLatents(unet, plan);
@@ -54,7 +57,12 @@ function drawLatents(unet: DenoisingNetwork, { scheduler, generator, latentShape
   return cast;
 }
 
-async function predict(unet: DenoisingNetwork, latents: Tensor, timestep: number, { scheduler, signal }: RunPlan): Promise<Tensor> {
+async function predict(
+  unet: DenoisingNetwork,
+  latents: Tensor,
+  timestep: number,
+  { scheduler, signal }: RunPlan,
+): Promise<Tensor> {
   const input = scheduler.scaleModelInput(latents, timestep);
   const { sample } = await unet.forward(input, timestep, { signal });
   if (input !== latents) input.dispose();
@@ -87,7 +95,10 @@ async function moveTo(latents: Tensor, part: Place): Promise<Tensor> {
  * @returns pictures in about [-1, 1], `[n, channels, height, width]` each, in order, the caller's to free
  */
 export async function* decode(
-  { vqvae }: LDMComponents, latents: Tensor, scalingFactor: number, { signal, checkAlive }: RunPlan,
+  { vqvae }: LDMComponents,
+  latents: Tensor,
+  scalingFactor: number,
+  { signal, checkAlive }: RunPlan,
 ): AsyncGenerator<Tensor, void, undefined> {
   let held = latents;
   try {

@@ -53,7 +53,17 @@ export interface StreamEvent<Type extends OutputType = "image"> extends Progress
   readonly images?: ImagesOf<Type>;
 }
 
-const RUN_OPTIONS = ["batchSize", "generator", "seed", "eta", "numInferenceSteps", "outputType", "height", "width", "signal"] as const;
+const RUN_OPTIONS = [
+  "batchSize",
+  "generator",
+  "seed",
+  "eta",
+  "numInferenceSteps",
+  "outputType",
+  "height",
+  "width",
+  "signal",
+] as const;
 
 export const GENERATE_OPTIONS: readonly string[] = [...RUN_OPTIONS, "onProgress"];
 export const STREAM_OPTIONS: readonly string[] = [...RUN_OPTIONS, "previewEvery"];

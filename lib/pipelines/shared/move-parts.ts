@@ -6,7 +6,11 @@ import type { LDMComponents } from "./pipeline-parts.js";
  * the queues of moves at once, so that pipelines that share parts cannot wait for each other in a circle.
  * @param checkAlive called before the switch; what it throws leaves everything as it was
  */
-export async function moveParts({ unet, vqvae }: LDMComponents, options: ExecutionOptions, checkAlive: () => void): Promise<void> {
+export async function moveParts(
+  { unet, vqvae }: LDMComponents,
+  options: ExecutionOptions,
+  checkAlive: () => void,
+): Promise<void> {
   checkAlive();
   const results = await Promise.allSettled([unet, vqvae].map((part) => part.stage(options)));
   const staged = results.flatMap((result) => (result.status === "fulfilled" ? [result.value] : []));

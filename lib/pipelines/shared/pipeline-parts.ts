@@ -70,12 +70,17 @@ export interface LDMComponents {
 
 /** Check that each part that is given is one, and usable. @throws InvalidArgumentError; LatentDiffusionError `ERR_DISPOSED` */
 export function checkParts({ vqvae, unet, scheduler }: Partial<LDMComponents>): void {
-  if (unet !== undefined && (typeof unet?.forward !== "function" || typeof unet.stage !== "function")) throw unexpected("a UNet2DModel", "unet", unet);
-  if (vqvae !== undefined && (typeof vqvae?.decode !== "function" || typeof vqvae.stage !== "function")) throw unexpected("a VQModel", "vqvae", vqvae);
+  if (unet !== undefined && (typeof unet?.forward !== "function" || typeof unet.stage !== "function"))
+    throw unexpected("a UNet2DModel", "unet", unet);
+  if (vqvae !== undefined && (typeof vqvae?.decode !== "function" || typeof vqvae.stage !== "function"))
+    throw unexpected("a VQModel", "vqvae", vqvae);
   if (scheduler !== undefined && (typeof scheduler?.step !== "function" || typeof scheduler.clone !== "function")) {
     throw unexpected("a scheduler", "scheduler", scheduler);
   }
-  for (const [name, part] of [["unet", unet], ["vqvae", vqvae]] as const) {
+  for (const [name, part] of [
+    ["unet", unet],
+    ["vqvae", vqvae],
+  ] as const) {
     if (part?.disposed) throw new LatentDiffusionError("ERR_DISPOSED", `The ${name} was disposed`);
   }
 }
@@ -91,19 +96,27 @@ export function checkComponents(parts: LDMComponents): void {
   const { unet, vqvae } = parts;
   const { in_channels: channels, out_channels: predicted, class_embed_type, num_class_embeds } = unet.config;
   if ((class_embed_type ?? null) !== null || (num_class_embeds ?? null) !== null) {
-    throw misfit("the unet has a class embedding (class_embed_type, num_class_embeds), and this pipeline is unconditional");
+    throw misfit(
+      "the unet has a class embedding (class_embed_type, num_class_embeds), and this pipeline is unconditional",
+    );
   }
   if (predicted !== channels && predicted !== 2 * channels) {
-    throw misfit(`Expected ${channels} (in_channels), or ${2 * channels} with a learned variance, for out_channels of the unet but received ${predicted}`);
+    throw misfit(
+      `Expected ${channels} (in_channels), or ${2 * channels} with a learned variance, for out_channels of the unet but received ${predicted}`,
+    );
   }
   const latents = vqvae.config.vq_embed_dim ?? vqvae.config.latent_channels;
   if (latents !== channels) {
-    throw misfit(`Expected ${latents}, the channels of the vqvae's latents, for in_channels of the unet but received ${channels}`);
+    throw misfit(
+      `Expected ${latents}, the channels of the vqvae's latents, for in_channels of the unet but received ${channels}`,
+    );
   }
 }
 
 /** How many pixels one latent pixel becomes, in each direction; undefined where the decoder does not say. */
-export function decoderScale({ config: { block_out_channels: channels, up_block_types: blocks, vae_scale_factor } }: LatentDecoder): number | undefined {
+export function decoderScale({
+  config: { block_out_channels: channels, up_block_types: blocks, vae_scale_factor },
+}: LatentDecoder): number | undefined {
   // Every up block doubles the size but the one that would be the last of all levels.
   return channels && blocks ? 2 ** Math.min(blocks.length, channels.length - 1) : vae_scale_factor;
 }
@@ -120,12 +133,15 @@ export function latentSizes({ sampleSizes, config: { block_out_channels: channel
  */
 export function checkTimesteps({ config }: DenoisingNetwork, timesteps: readonly number[]): void {
   if (config.time_embedding_type === "fourier" && timesteps.includes(0)) {
-    throw misfit('the unet has time_embedding_type "fourier", which takes the logarithm of the timestep, and this schedule visits timestep 0; '
-      + "take steps_offset 1 or another timestep_spacing");
+    throw misfit(
+      'the unet has time_embedding_type "fourier", which takes the logarithm of the timestep, and this schedule visits timestep 0; ' +
+        "take steps_offset 1 or another timestep_spacing",
+    );
   }
-  const known = config.time_embedding_type === "learned" ? config.num_train_timesteps ?? Infinity : Infinity;
+  const known = config.time_embedding_type === "learned" ? (config.num_train_timesteps ?? Infinity) : Infinity;
   const beyond = timesteps.find((timestep) => timestep >= known);
-  if (beyond !== undefined) throw misfit(`the unet has learned embeddings for ${known} timesteps, and this schedule visits timestep ${beyond}`);
+  if (beyond !== undefined)
+    throw misfit(`the unet has learned embeddings for ${known} timesteps, and this schedule visits timestep ${beyond}`);
 }
 
 function misfit(what: string): LatentDiffusionError {
@@ -135,5 +151,7 @@ function misfit(what: string): LatentDiffusionError {
 /** Check a factor that latents are divided by. */
 export function checkScalingFactor(value: unknown): number {
   if (typeof value === "number" && Number.isFinite(value) && value !== 0) return value;
-  throw value === 0 ? new InvalidArgumentError("Expected a number other than 0 for scalingFactor") : unexpected("a finite number", "scalingFactor", value);
+  throw value === 0
+    ? new InvalidArgumentError("Expected a number other than 0 for scalingFactor")
+    : unexpected("a finite number", "scalingFactor", value);
 }

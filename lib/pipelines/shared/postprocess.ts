@@ -10,18 +10,30 @@ type Step = (x: Tensor) => Promise<Tensor>;
  * @param decoded pictures in about [-1, 1], `[n, channels, height, width]` each; freed
  * @see diffusers.image_processor.VaeImageProcessor
  */
-export async function finishImages<Type extends OutputType>(decoded: AsyncIterable<Tensor>, outputType: Type): Promise<ImagesOf<Type>> {
+export async function finishImages<Type extends OutputType>(
+  decoded: AsyncIterable<Tensor>,
+  outputType: Type,
+): Promise<ImagesOf<Type>> {
   const form = { image: toImages, array: toArray, tensor: toTensor }[outputType];
-  return await form(decoded) as ImagesOf<Type>;
+  return (await form(decoded)) as ImagesOf<Type>;
 }
 
 async function toImages(decoded: AsyncIterable<Tensor>): Promise<Image[]> {
   const images: Image[] = [];
   for await (const pictures of decoded) {
-    const { data, shape: [batch, height, width, channels] } = await readPixels(pictures, [...NORMALIZE, ...QUANTIZE]);
+    const {
+      data,
+      shape: [batch, height, width, channels],
+    } = await readPixels(pictures, [...NORMALIZE, ...QUANTIZE]);
     const size = height * width * channels;
     for (let i = 0; i < batch; i++) {
-      images.push(Image.from(data.slice(i * size, (i + 1) * size) as Uint8Array, { width, height, channels: channels as ImageChannels }));
+      images.push(
+        Image.from(data.slice(i * size, (i + 1) * size) as Uint8Array, {
+          width,
+          height,
+          channels: channels as ImageChannels,
+        }),
+      );
     }
   }
   return images;
@@ -30,7 +42,7 @@ async function toImages(decoded: AsyncIterable<Tensor>): Promise<Image[]> {
 async function toArray(decoded: AsyncIterable<Tensor>): Promise<ImageArray> {
   const parts: ImageArray[] = [];
   for await (const pictures of decoded) {
-    parts.push(await readPixels(pictures, [...NORMALIZE, (x) => opAsync("to.dtype", x, "float32")]) as ImageArray);
+    parts.push((await readPixels(pictures, [...NORMALIZE, (x) => opAsync("to.dtype", x, "float32")])) as ImageArray);
   }
   const [first] = parts;
   if (parts.length === 1 && first) return first;
@@ -69,9 +81,16 @@ const QUANTIZE: readonly Step[] = [
   (x) => opAsync("to.dtype", x, "uint8"),
 ];
 
-async function readPixels(pictures: Tensor, steps: readonly Step[]): Promise<{ data: NumericArray; shape: ImageArray["shape"] }> {
+async function readPixels(
+  pictures: Tensor,
+  steps: readonly Step[],
+): Promise<{ data: NumericArray; shape: ImageArray["shape"] }> {
   const [batch = 0, channels = 0, height = 0, width = 0] = pictures.shape;
-  const pixels = await apply(pictures, [...steps, (x) => opAsync("permute", x, [0, 2, 3, 1]), (x) => opAsync("contiguous", x)]);
+  const pixels = await apply(pictures, [
+    ...steps,
+    (x) => opAsync("permute", x, [0, 2, 3, 1]),
+    (x) => opAsync("contiguous", x),
+  ]);
   try {
     return { data: await pixels.data(), shape: [batch, height, width, channels] };
   } finally {

@@ -11,7 +11,7 @@ const SHOWN_DEVIATIONS = 2.5;
  */
 export async function previewLatents(latents: Tensor): Promise<Image[]> {
   const [batch = 0, channels = 0, height = 0, width = 0] = latents.shape;
-  const values = await latents.data() as Float32Array | Float64Array;
+  const values = (await latents.data()) as Float32Array | Float64Array;
   const plane = height * width;
   const shown = channels >= 3 ? 3 : 1;
   return Array.from({ length: batch }, (_, i) => {

@@ -2,7 +2,15 @@ import { InvalidArgumentError, throwIfAborted } from "../../errors.js";
 import { Generator } from "../../torch/generator.js";
 import { checkGenerators, randomGenerator } from "../../schedulers/shared/noise.js";
 import type { Scheduler } from "../../schedulers/base.js";
-import { checkFunction, checkInteger, checkNumber, checkOneOf, checkOptions, checkSignal, unexpected } from "../../validate.js";
+import {
+  checkFunction,
+  checkInteger,
+  checkNumber,
+  checkOneOf,
+  checkOptions,
+  checkSignal,
+  unexpected,
+} from "../../validate.js";
 import { GENERATE_OPTIONS, type GenerateOptions, STREAM_OPTIONS, type StreamOptions } from "./generate-options.js";
 import { OUTPUT_TYPES, type OutputType } from "./image-pipeline-output.js";
 import { checkTimesteps, decoderScale, latentSizes, type LDMComponents } from "./pipeline-parts.js";
@@ -42,7 +50,10 @@ export interface RunGuard {
  *   schedule that the parts cannot run; AbortError
  */
 export function planRun<Type extends OutputType>(
-  parts: LDMComponents, options: GenerateOptions<Type> | StreamOptions<Type> | undefined, method: "generate" | "stream", { checkAlive, left }: RunGuard,
+  parts: LDMComponents,
+  options: GenerateOptions<Type> | StreamOptions<Type> | undefined,
+  method: "generate" | "stream",
+  { checkAlive, left }: RunGuard,
 ): RunPlan<Type> {
   const known = method === "generate" ? GENERATE_OPTIONS : STREAM_OPTIONS;
   const given: Partial<AllOptions<Type>> = checkOptions<AllOptions<Type>>(options, known, `LDMPipeline.${method}`);
@@ -54,14 +65,26 @@ export function planRun<Type extends OutputType>(
   const eta = checkNumber(weight, "eta", 0, 1);
   const outputType = checkOneOf(type, "outputType", OUTPUT_TYPES) as Type;
   if (outputType === "image") checkImageChannels(parts);
-  const previewEvery = given.previewEvery === undefined ? undefined : checkInteger(given.previewEvery, "previewEvery", 1);
-  const latentShape = [batchSize, parts.unet.config.in_channels, ...latentSize(parts, given.height, given.width)] as const;
+  const previewEvery =
+    given.previewEvery === undefined ? undefined : checkInteger(given.previewEvery, "previewEvery", 1);
+  const latentShape = [
+    batchSize,
+    parts.unet.config.in_channels,
+    ...latentSize(parts, given.height, given.width),
+  ] as const;
   const scheduler = scheduleRun(parts, checkInteger(steps, "numInferenceSteps", 1), eta);
   throwIfAborted(signal);
   // Last, since a generator made for the run is not to be left behind by a check that fails.
   const generator = chooseGenerator(given.generator, given.seed, batchSize, parts);
   return {
-    scheduler, eta, generator, ownsGenerator: given.generator === undefined, latentShape, outputType, signal, previewEvery,
+    scheduler,
+    eta,
+    generator,
+    ownsGenerator: given.generator === undefined,
+    latentShape,
+    outputType,
+    signal,
+    previewEvery,
     checkAlive: () => {
       checkAlive();
       throwIfAborted(signal);
@@ -70,7 +93,7 @@ export function planRun<Type extends OutputType>(
 }
 
 function joinSignals(one: AbortSignal | undefined, other: AbortSignal | undefined): AbortSignal | undefined {
-  return one && other ? AbortSignal.any([one, other]) : one ?? other;
+  return one && other ? AbortSignal.any([one, other]) : (one ?? other);
 }
 
 /** Take a copy of the scheduler through the schedule: concurrent runs share none. */
@@ -82,8 +105,14 @@ function scheduleRun({ scheduler, unet }: LDMComponents, numInferenceSteps: numb
   return own;
 }
 
-function chooseGenerator(generator: unknown, seed: number | bigint | undefined, batchSize: number, { unet }: LDMComponents): Generator | readonly Generator[] {
-  if (generator !== undefined && seed !== undefined) throw new InvalidArgumentError("Expected generator or seed but received both");
+function chooseGenerator(
+  generator: unknown,
+  seed: number | bigint | undefined,
+  batchSize: number,
+  { unet }: LDMComponents,
+): Generator | readonly Generator[] {
+  if (generator !== undefined && seed !== undefined)
+    throw new InvalidArgumentError("Expected generator or seed but received both");
   if (generator !== undefined) return checkGenerators(generator, batchSize, unet.device);
   return seed === undefined ? randomGenerator() : Generator.fromSeed(seed);
 }
@@ -91,7 +120,7 @@ function chooseGenerator(generator: unknown, seed: number | bigint | undefined, 
 /** Height and width of the latents: from the options, in pixels, or else from the UNet's config. */
 function latentSize({ unet, vqvae }: LDMComponents, height: unknown, width: unknown): readonly [number, number] {
   const { sample_size: size } = unet.config;
-  const [configHeight, configWidth] = typeof size === "number" ? [size, size] : size ?? [];
+  const [configHeight, configWidth] = typeof size === "number" ? [size, size] : (size ?? []);
   const { multiple, least } = latentSizes(unet);
   const scale = decoderScale(vqvae);
   const side = (pixels: unknown, option: string, fallback: number | undefined): number => {
@@ -99,9 +128,16 @@ function latentSize({ unet, vqvae }: LDMComponents, height: unknown, width: unkn
       if (fallback === undefined) throw unexpected("an integer, since the unet's sample_size is null,", option, pixels);
       if (fallback % multiple === 0 && fallback >= least) return fallback;
       const step = (scale ?? 1) * multiple;
-      throw unexpected(`a multiple of ${step}, since the unet cannot take its own sample_size of ${fallback},`, option, pixels);
+      throw unexpected(
+        `a multiple of ${step}, since the unet cannot take its own sample_size of ${fallback},`,
+        option,
+        pixels,
+      );
     }
-    if (scale === undefined) throw new InvalidArgumentError(`Expected no ${option}: the config does not say by how much the decoder enlarges (vae_scale_factor)`);
+    if (scale === undefined)
+      throw new InvalidArgumentError(
+        `Expected no ${option}: the config does not say by how much the decoder enlarges (vae_scale_factor)`,
+      );
     const step = scale * multiple;
     const checked = checkInteger(pixels, option, scale * least);
     if (checked % step !== 0) throw unexpected(`a multiple of ${step}`, option, pixels);
@@ -113,5 +149,9 @@ function latentSize({ unet, vqvae }: LDMComponents, height: unknown, width: unkn
 function checkImageChannels({ vqvae }: LDMComponents): void {
   const { out_channels: channels } = vqvae.config;
   if (channels === 1 || channels === 3 || channels === 4) return;
-  throw unexpected(`"array" or "tensor", since pictures of ${channels} channels cannot be shown,`, "outputType", "image");
+  throw unexpected(
+    `"array" or "tensor", since pictures of ${channels} channels cannot be shown,`,
+    "outputType",
+    "image",
+  );
 }

@@ -14,7 +14,10 @@ import type { RunPlan } from "./run-plan.js";
  * @returns one event a step, and one with the images
  */
 export async function* runEvents<Type extends OutputType>(
-  parts: LDMComponents, scalingFactor: number, plan: RunPlan<Type>, site: { stack?: string },
+  parts: LDMComponents,
+  scalingFactor: number,
+  plan: RunPlan<Type>,
+  site: { stack?: string },
 ): AsyncGenerator<StreamEvent<Type>, void, undefined> {
   const denoising = denoise(parts, plan);
   try {
@@ -23,7 +26,8 @@ export async function* runEvents<Type extends OutputType>(
     while (!result.done) {
       const { predOriginalSample, ...progress } = result.value;
       last = progress;
-      const preview = predOriginalSample && wantsPreview(plan, progress) ? await previewLatents(predOriginalSample) : undefined;
+      const preview =
+        predOriginalSample && wantsPreview(plan, progress) ? await previewLatents(predOriginalSample) : undefined;
       yield preview ? { ...progress, preview } : progress;
       result = await denoising.next();
     }

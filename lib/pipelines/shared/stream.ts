@@ -13,7 +13,10 @@ export interface EventStream<Type extends OutputType = "image"> extends AsyncIte
  * @param start begins the run; nothing is done before the first `next()`
  * @param stop tells the run to give up
  */
-export function eventStream<Type extends OutputType>(events: AsyncGenerator<StreamEvent<Type>, void, undefined>, stop: () => void): EventStream<Type> {
+export function eventStream<Type extends OutputType>(
+  events: AsyncGenerator<StreamEvent<Type>, void, undefined>,
+  stop: () => void,
+): EventStream<Type> {
   let stopped = false;
   const end: IteratorResult<StreamEvent<Type>, undefined> = { done: true, value: undefined };
   return {

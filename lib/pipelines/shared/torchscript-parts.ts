@@ -22,14 +22,22 @@ export interface TorchScriptConfig {
   readonly vae_scale_factor?: number;
 }
 
-const CONFIG_KEYS = ["in_channels", "out_channels", "sample_size", "scaling_factor", "image_channels", "vae_scale_factor"] as const;
+const CONFIG_KEYS = [
+  "in_channels",
+  "out_channels",
+  "sample_size",
+  "scaling_factor",
+  "image_channels",
+  "vae_scale_factor",
+] as const;
 
 /** The config with its defaults. */
-export type CompleteTorchScriptConfig = Required<Omit<TorchScriptConfig, "vae_scale_factor">> & Pick<TorchScriptConfig, "vae_scale_factor">;
+export type CompleteTorchScriptConfig = Required<Omit<TorchScriptConfig, "vae_scale_factor">> &
+  Pick<TorchScriptConfig, "vae_scale_factor">;
 
 /** Check a config, or read it from a JSON file. @throws InvalidArgumentError; LatentDiffusionError as {@link readJsonObject} */
 export async function readTorchScriptConfig(config: TorchScriptConfig | string): Promise<CompleteTorchScriptConfig> {
-  const given = typeof config === "string" ? await readJsonObject(config) as unknown as TorchScriptConfig : config;
+  const given = typeof config === "string" ? ((await readJsonObject(config)) as unknown as TorchScriptConfig) : config;
   if (given === undefined) throw unexpected("an object or a path", "config", given);
   const known = checkOptions(given, CONFIG_KEYS, "the config of LDMPipeline.fromTorchScript");
   const channels = checkInteger(known.in_channels, "config.in_channels", 1);
@@ -58,7 +66,10 @@ abstract class TorchScriptPart extends ScriptNetwork {
     // An export with return_dict=False gives a tuple of one.
     const tensor = Array.isArray(result) ? (result as readonly unknown[])[0] : result;
     if (tensor instanceof Tensor) return tensor;
-    throw new LatentDiffusionError("ERR_TORCHSCRIPT_INVALID", `Expected a tensor from the TorchScript ${what} but received ${typeof tensor}`);
+    throw new LatentDiffusionError(
+      "ERR_TORCHSCRIPT_INVALID",
+      `Expected a tensor from the TorchScript ${what} but received ${typeof tensor}`,
+    );
   }
 }
 
@@ -94,9 +105,17 @@ export class TorchScriptUNet extends TorchScriptPart implements DenoisingNetwork
 export class TorchScriptDecoder extends TorchScriptPart implements LatentDecoder {
   readonly config: LatentDecoder["config"];
 
-  constructor(module: ScriptModule, { in_channels, image_channels, scaling_factor, vae_scale_factor }: CompleteTorchScriptConfig) {
+  constructor(
+    module: ScriptModule,
+    { in_channels, image_channels, scaling_factor, vae_scale_factor }: CompleteTorchScriptConfig,
+  ) {
     super(module);
-    this.config = Object.freeze({ latent_channels: in_channels, out_channels: image_channels, scaling_factor, vae_scale_factor });
+    this.config = Object.freeze({
+      latent_channels: in_channels,
+      out_channels: image_channels,
+      scaling_factor,
+      vae_scale_factor,
+    });
   }
 
   /**

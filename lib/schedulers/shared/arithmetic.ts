@@ -61,7 +61,9 @@ export class Arithmetic {
 }
 
 /** Compute one tensor or several by name, and free what they were made of. */
-export function compute<Result extends Tensor | Readonly<Record<string, Tensor>>>(body: (torch: Arithmetic) => Result): Result {
+export function compute<Result extends Tensor | Readonly<Record<string, Tensor>>>(
+  body: (torch: Arithmetic) => Result,
+): Result {
   const torch = new Arithmetic();
   try {
     const result = body(torch);

@@ -21,7 +21,10 @@ export interface NoiseSchedule {
 export function tabulateAlphasCumprod(config: NoiseSchedule): Float32Array {
   const { num_train_timesteps: count, trained_betas: trained } = config;
   if (trained && trained.length < count) {
-    throw new LatentDiffusionError("ERR_CONFIG_UNSUPPORTED", `Expected at least ${count} values (num_train_timesteps) for trained_betas but received ${trained.length}`);
+    throw new LatentDiffusionError(
+      "ERR_CONFIG_UNSUPPORTED",
+      `Expected at least ${count} values (num_train_timesteps) for trained_betas but received ${trained.length}`,
+    );
   }
   const table = compute((torch) => {
     const betas = makeBetas(torch, config);
@@ -32,7 +35,10 @@ export function tabulateAlphasCumprod(config: NoiseSchedule): Float32Array {
   const values = Float32Array.from(table.dataSync() as Float32Array);
   table.dispose();
   if (!values.every(Number.isFinite)) {
-    throw new LatentDiffusionError("ERR_CONFIG_UNSUPPORTED", "rescale_betas_zero_snr cannot rescale these betas in float32: they are all 0, or nothing of the sample is left long before the last timestep");
+    throw new LatentDiffusionError(
+      "ERR_CONFIG_UNSUPPORTED",
+      "rescale_betas_zero_snr cannot rescale these betas in float32: they are all 0, or nothing of the sample is left long before the last timestep",
+    );
   }
   return values;
 }
@@ -54,7 +60,9 @@ function makeBetas(torch: Arithmetic, config: NoiseSchedule): Tensor {
 /** Betas whose alpha bar follows a squared cosine; in doubles, rounded once. @see https://arxiv.org/abs/2102.09672 equation 17 */
 function cosineBetas(count: number, maxBeta = 0.999): Float32Array {
   const alphaBar = (t: number): number => Math.cos((((t + 0.008) / 1.008) * Math.PI) / 2) ** 2;
-  return Float32Array.from({ length: count }, (_, i) => Math.min(1 - alphaBar((i + 1) / count) / alphaBar(i / count), maxBeta));
+  return Float32Array.from({ length: count }, (_, i) =>
+    Math.min(1 - alphaBar((i + 1) / count) / alphaBar(i / count), maxBeta),
+  );
 }
 
 /** Shift and scale the square roots of alpha bar, so that the last is 0 and the first stays. @see https://arxiv.org/abs/2305.08891 algorithm 1 */
@@ -67,7 +75,10 @@ function rescaleToZeroTerminalSnr(torch: Arithmetic, betas: Tensor): Tensor {
   const scaled = torch.mul(shifted, torch.div(first, torch.sub(first, last)));
   const bars = torch.pow(scaled, 2);
   const head = torch.op("slice.Tensor", bars, 0, 0, 1);
-  const ratios = torch.div(torch.op("slice.Tensor", bars, 0, 1, count), torch.op("slice.Tensor", bars, 0, 0, count - 1));
+  const ratios = torch.div(
+    torch.op("slice.Tensor", bars, 0, 1, count),
+    torch.op("slice.Tensor", bars, 0, 0, count - 1),
+  );
   return torch.rsub(torch.op("cat", [head, ratios], 0), 1);
 }
 
@@ -75,7 +86,12 @@ function checkBetas(betas: ArrayLike<number | bigint>, config: NoiseSchedule): v
   for (let t = 0; t < betas.length; t++) {
     const beta = Number(betas[t]);
     if (beta >= 0 && beta <= 1) continue;
-    const source = config.trained_betas ? "trained_betas" : `beta_start ${config.beta_start}, beta_end ${config.beta_end} and beta_schedule "${config.beta_schedule}"`;
-    throw new LatentDiffusionError("ERR_CONFIG_UNSUPPORTED", `Expected betas from 0 to 1 but ${source} give ${beta} at timestep ${t}`);
+    const source = config.trained_betas
+      ? "trained_betas"
+      : `beta_start ${config.beta_start}, beta_end ${config.beta_end} and beta_schedule "${config.beta_schedule}"`;
+    throw new LatentDiffusionError(
+      "ERR_CONFIG_UNSUPPORTED",
+      `Expected betas from 0 to 1 but ${source} give ${beta} at timestep ${t}`,
+    );
   }
 }

@@ -12,7 +12,12 @@ import { compute } from "./arithmetic.js";
  * @param shape `[batch, ...]`
  * @see diffusers.utils.torch_utils.randn_tensor
  */
-export function drawNoise(shape: readonly number[], generator: Generator | readonly Generator[], device: Device, dtype: DType): Tensor {
+export function drawNoise(
+  shape: readonly number[],
+  generator: Generator | readonly Generator[],
+  device: Device,
+  dtype: DType,
+): Tensor {
   return compute((torch) => {
     const draw = (from: Generator, size: readonly number[]): Tensor => {
       const noise = torch.own(from.randn(size, { dtype }));
@@ -20,7 +25,11 @@ export function drawNoise(shape: readonly number[], generator: Generator | reado
     };
     if (generator instanceof Generator) return draw(generator, shape);
     const each = [1, ...shape.slice(1)];
-    return torch.op("cat", generator.map((from) => draw(from, each)), 0);
+    return torch.op(
+      "cat",
+      generator.map((from) => draw(from, each)),
+      0,
+    );
   });
 }
 
@@ -31,13 +40,17 @@ export function drawNoise(shape: readonly number[], generator: Generator | reado
 export function checkGenerators(value: unknown, batchSize: number, device: Device): Generator | readonly Generator[] {
   const list: readonly unknown[] = Array.isArray(value) ? value : [value];
   if (Array.isArray(value) && value.length !== batchSize) {
-    throw new InvalidArgumentError(`Expected ${batchSize} generators, one an image, for generator but received an array of length ${value.length}`);
+    throw new InvalidArgumentError(
+      `Expected ${batchSize} generators, one an image, for generator but received an array of length ${value.length}`,
+    );
   }
   list.forEach((item, i) => {
     const option = Array.isArray(value) ? `generator[${i}]` : "generator";
     if (!(item instanceof Generator)) throw unexpected("a Generator", option, item);
     if (item.device !== "cpu" && item.device !== device) {
-      throw new InvalidArgumentError(`Expected a generator on cpu or ${device} for ${option} but received one on ${item.device}`);
+      throw new InvalidArgumentError(
+        `Expected a generator on cpu or ${device} for ${option} but received one on ${item.device}`,
+      );
     }
   });
   return value as Generator | readonly Generator[];

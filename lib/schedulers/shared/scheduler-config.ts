@@ -19,9 +19,20 @@ const DEFAULTED = "_use_default_values";
 
 /** The schedulers whose files a DDIM-like scheduler may take over, as diffusers' `DDIMScheduler.compatibles`. */
 export const COMPATIBLE_CLASSES: readonly string[] = [
-  "DDIMScheduler", "DDPMScheduler", "DEISMultistepScheduler", "DPMSolverMultistepScheduler", "DPMSolverSDEScheduler",
-  "DPMSolverSinglestepScheduler", "EDMEulerScheduler", "EulerAncestralDiscreteScheduler", "EulerDiscreteScheduler",
-  "HeunDiscreteScheduler", "KDPM2AncestralDiscreteScheduler", "KDPM2DiscreteScheduler", "LMSDiscreteScheduler", "PNDMScheduler",
+  "DDIMScheduler",
+  "DDPMScheduler",
+  "DEISMultistepScheduler",
+  "DPMSolverMultistepScheduler",
+  "DPMSolverSDEScheduler",
+  "DPMSolverSinglestepScheduler",
+  "EDMEulerScheduler",
+  "EulerAncestralDiscreteScheduler",
+  "EulerDiscreteScheduler",
+  "HeunDiscreteScheduler",
+  "KDPM2AncestralDiscreteScheduler",
+  "KDPM2DiscreteScheduler",
+  "LMSDiscreteScheduler",
+  "PNDMScheduler",
   "UniPCMultistepScheduler",
 ];
 
@@ -31,7 +42,11 @@ export const COMPATIBLE_CLASSES: readonly string[] = [
  * @throws InvalidArgumentError `ERR_INVALID_ARGUMENT` naming an unknown key and the nearest known one
  * @throws LatentDiffusionError `ERR_CONFIG_UNSUPPORTED` naming key and value
  */
-export function completeLiteral<Keys extends object>(className: string, fields: ConfigFields<Keys>, literal: object): SchedulerConfig<Keys> {
+export function completeLiteral<Keys extends object>(
+  className: string,
+  fields: ConfigFields<Keys>,
+  literal: object,
+): SchedulerConfig<Keys> {
   const given = checkObject(literal, className);
   const known = Object.keys(fields);
   // Which keys were never set is not true of a literal that sets them.
@@ -56,7 +71,10 @@ function ownedBy(className: string, entries: readonly (readonly [string, JsonVal
  * @see diffusers.ConfigMixin.from_config
  */
 export function completeForeign<Keys extends object>(
-  className: string, fields: ConfigFields<Keys>, config: object, overrides: object = {},
+  className: string,
+  fields: ConfigFields<Keys>,
+  config: object,
+  overrides: object = {},
 ): SchedulerConfig<Keys> {
   const { [DEFAULTED]: defaulted, ...given } = checkObject(config, className);
   const literal = checkObject(overrides, className);
@@ -68,7 +86,12 @@ export function completeForeign<Keys extends object>(
   return complete(fields, { ...Object.fromEntries(kept), ...literal }, ownedBy(className, foreign), className);
 }
 
-function complete<Keys extends object>(fields: ConfigFields<Keys>, given: JsonObject, foreign: JsonObject, className: string): SchedulerConfig<Keys> {
+function complete<Keys extends object>(
+  fields: ConfigFields<Keys>,
+  given: JsonObject,
+  foreign: JsonObject,
+  className: string,
+): SchedulerConfig<Keys> {
   const values = Object.entries<ConfigField<unknown>>(fields).map(([key, [fallback, check]]): [string, JsonValue] => {
     const value = given[key];
     return [key, (value === undefined ? fallback : checkField(className, key, value, check)) as JsonValue];
@@ -116,10 +139,14 @@ export function number(fallback: number, min = -Infinity, max = Infinity): Confi
 
 /** A finite number above 0. */
 export function positive(fallback: number): ConfigField<number> {
-  return [fallback, (value, key) => {
-    if (typeof value !== "number" || !Number.isFinite(value) || value <= 0) throw unexpected("a finite number above 0", key, value);
-    return value;
-  }];
+  return [
+    fallback,
+    (value, key) => {
+      if (typeof value !== "number" || !Number.isFinite(value) || value <= 0)
+        throw unexpected("a finite number above 0", key, value);
+      return value;
+    },
+  ];
 }
 
 /** One of a closed set of strings, the first by default. */
@@ -129,9 +156,12 @@ export function oneOf<T extends string>(...known: readonly [T, ...T[]]): ConfigF
 
 /** A list of numbers within `[min, max]`, or null, the default. */
 export function numbersOrNull(min: number, max: number): ConfigField<readonly number[] | null> {
-  return [null, (value, key) => {
-    if (value === null) return null;
-    if (!Array.isArray(value) || value.length === 0) throw unexpected("an array of numbers, or null,", key, value);
-    return value.map((item, i) => checkNumber(item, `${key}[${i}]`, min, max));
-  }];
+  return [
+    null,
+    (value, key) => {
+      if (value === null) return null;
+      if (!Array.isArray(value) || value.length === 0) throw unexpected("an array of numbers, or null,", key, value);
+      return value.map((item, i) => checkNumber(item, `${key}[${i}]`, min, max));
+    },
+  ];
 }

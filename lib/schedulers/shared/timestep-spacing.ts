@@ -9,16 +9,25 @@ import type { TimestepSpacing } from "../ddim-config.js";
  * @returns integers; some settings of diffusers leave [0, T - 1] or give N + 1 of them, which callers refuse
  * @see diffusers.DDIMScheduler.set_timesteps
  */
-export function spaceTimesteps(spacing: TimestepSpacing, numTrainTimesteps: number, numInferenceSteps: number, stepsOffset: number): number[] {
+export function spaceTimesteps(
+  spacing: TimestepSpacing,
+  numTrainTimesteps: number,
+  numInferenceSteps: number,
+  stepsOffset: number,
+): number[] {
   switch (spacing) {
     case "leading": {
       const ratio = Math.floor(numTrainTimesteps / numInferenceSteps);
       return Array.from({ length: numInferenceSteps }, (_, i) => (numInferenceSteps - 1 - i) * ratio + stepsOffset);
     }
     case "linspace":
-      return linspace(numTrainTimesteps - 1, numInferenceSteps).map(roundHalfToEven).reverse();
+      return linspace(numTrainTimesteps - 1, numInferenceSteps)
+        .map(roundHalfToEven)
+        .reverse();
     case "trailing":
-      return arangeDown(numTrainTimesteps, numTrainTimesteps / numInferenceSteps).map((value) => roundHalfToEven(value) - 1);
+      return arangeDown(numTrainTimesteps, numTrainTimesteps / numInferenceSteps).map(
+        (value) => roundHalfToEven(value) - 1,
+      );
   }
 }
 

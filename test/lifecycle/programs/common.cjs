@@ -22,7 +22,10 @@ function defineWork(options) {
 }
 
 function matrix() {
-  return Tensor.from(new Float32Array(256 * 256).map((_, i) => Math.sin(i)), [256, 256]);
+  return Tensor.from(
+    new Float32Array(256 * 256).map((_, i) => Math.sin(i)),
+    [256, 256],
+  );
 }
 
 /** Rounds that take some hundred milliseconds: long beside everything the tests wait for. */

@@ -11,7 +11,9 @@ const { defineWork, LONG, matrix } = require("./common.cjs");
       process.exit(7);
       break;
     case "throw":
-      setTimeout(() => { throw new Error("on purpose"); });
+      setTimeout(() => {
+        throw new Error("on purpose");
+      });
       break;
     case "wait":
       await pending;

@@ -7,9 +7,13 @@ const { ScriptModule } = require("../../../dist/torch/script-module.js");
 const MIB = 2 ** 20;
 const PAGE = 4096;
 
-const status = (key) => Number(new RegExp(`^${key}:\\s+(\\d+)`, "m").exec(readFileSync("/proc/self/status", "utf8"))[1]) / 1024;
-const fill = (mebibytes, value = 1) => opAsync("full", [mebibytes * MIB / 4], value, "float32");
-const sleep = (milliseconds) => new Promise((resolve) => { setTimeout(resolve, milliseconds); });
+const status = (key) =>
+  Number(new RegExp(`^${key}:\\s+(\\d+)`, "m").exec(readFileSync("/proc/self/status", "utf8"))[1]) / 1024;
+const fill = (mebibytes, value = 1) => opAsync("full", [(mebibytes * MIB) / 4], value, "float32");
+const sleep = (milliseconds) =>
+  new Promise((resolve) => {
+    setTimeout(resolve, milliseconds);
+  });
 
 /** How much of a tensor's memory is fresh pages, on average, when one after another is made and disposed of. */
 async function fresh() {
@@ -19,7 +23,7 @@ async function fresh() {
   const before = process.resourceUsage().minorPageFault;
   for (let i = 0; i < rounds; i++) (await fill(mebibytes)).dispose();
   const faults = process.resourceUsage().minorPageFault - before;
-  return faults / rounds / (mebibytes * MIB / PAGE);
+  return faults / rounds / ((mebibytes * MIB) / PAGE);
 }
 
 /** By how much the peak exceeds the largest of many tensors of growing size, of which there is one at a time. */
@@ -44,7 +48,8 @@ async function pause() {
 
 /** What stays of the memory that attention packs 512 Ki keys of one head into, about 256 MiB. */
 async function scratch() {
-  const source = "def forward(self, q):\n    k = q.expand(1, 1, 512 * 1024, q.size(3))\n    return torch.scaled_dot_product_attention(q, k, k)";
+  const source =
+    "def forward(self, q):\n    k = q.expand(1, 1, 512 * 1024, q.size(3))\n    return torch.scaled_dot_product_attention(q, k, k)";
   const module = await ScriptModule.define({ name: "Net", source, parameters: [], children: [] }, new Map());
   const q = op("ones", [1, 1, 1, 64]);
   await q.data();
@@ -56,7 +61,15 @@ async function scratch() {
 /** Whether environments that make tensors at the same time, each on its thread, write into each other's. */
 async function environments() {
   const workers = Array.from({ length: 4 }, (_, i) => new Worker(__filename, { workerData: i + 1 }));
-  const intact = await Promise.all(workers.map((worker) => new Promise((resolve, reject) => { worker.once("message", resolve); worker.once("error", reject); })));
+  const intact = await Promise.all(
+    workers.map(
+      (worker) =>
+        new Promise((resolve, reject) => {
+          worker.once("message", resolve);
+          worker.once("error", reject);
+        }),
+    ),
+  );
   return intact.every(Boolean);
 }
 
@@ -64,7 +77,7 @@ function inWorker() {
   let held = [];
   let intact = true;
   for (let i = 0; i < 100; i++) {
-    held.push(op("full", [(1 + i % 3) * MIB / 4], workerData, "float32"));
+    held.push(op("full", [((1 + (i % 3)) * MIB) / 4], workerData, "float32"));
     if (held.length < 5) continue;
     for (const tensor of held) {
       const values = tensor.dataSync();

@@ -4,13 +4,25 @@ const { defineWork, matrix } = require("./common.cjs");
 
 const ROUNDS = {
   // 1 MiB each, left to the garbage collector, which learns of them through the reported bytes.
-  tensors: async () => { op("add.Scalar", Tensor.from(new Float32Array(1 << 18)), 1); },
-  generators: async () => { Generator.fromSeed(1).randn([64, 1024]); },
-  modules: async () => { (await defineWork({ dtype: "float64" })).dispose(); },
-  forwards: async () => { (await module.work.forward(matrix(), 1)).dispose(); },
-  moves: async () => { await module.work.to({ dtype: module.work.dtype === "float32" ? "float64" : "float32" }); },
+  tensors: async () => {
+    op("add.Scalar", Tensor.from(new Float32Array(1 << 18)), 1);
+  },
+  generators: async () => {
+    Generator.fromSeed(1).randn([64, 1024]);
+  },
+  modules: async () => {
+    (await defineWork({ dtype: "float64" })).dispose();
+  },
+  forwards: async () => {
+    (await module.work.forward(matrix(), 1)).dispose();
+  },
+  moves: async () => {
+    await module.work.to({ dtype: module.work.dtype === "float32" ? "float64" : "float32" });
+  },
   // 256 KiB that do not fit the weight: a failed job that stayed would hold its input.
-  failures: async () => { await module.work.forward(Tensor.from(new Float32Array(3 * 21845), [3, 21845]), 1).catch(() => undefined); },
+  failures: async () => {
+    await module.work.forward(Tensor.from(new Float32Array(3 * 21845), [3, 21845]), 1).catch(() => undefined);
+  },
 };
 
 async function run(count) {

@@ -10,7 +10,9 @@ async function main() {
   await small.data();
   execFileSync("prlimit", [`--pid=${process.pid}`, `--as=${used() + (100 << 20)}`]);
   for (const read of [(tensor) => tensor.data(), async (tensor) => tensor.dataSync()]) {
-    await read(large).catch(({ code }) => { console.log(code); });
+    await read(large).catch(({ code }) => {
+      console.log(code);
+    });
     console.log((await read(small)).join());
   }
 }

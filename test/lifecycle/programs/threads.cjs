@@ -10,9 +10,15 @@ async function main() {
   configure({ threads: 1 });
   const source = "def forward(self, x):\n    return torch.conv2d(x, self.weight, None, [1, 1], [1, 1], [1, 1], 1)";
   const weight = Generator.fromSeed(0).randn([32, 32, 3, 3]);
-  const module = await ScriptModule.define({ name: "Net", source, parameters: [["weight", [32, 32, 3, 3]]], children: [] }, new Map([["weight", weight]]), { optimize: false });
+  const module = await ScriptModule.define(
+    { name: "Net", source, parameters: [["weight", [32, 32, 3, 3]]], children: [] },
+    new Map([["weight", weight]]),
+    { optimize: false },
+  );
   const worker = new Worker(__filename);
-  await new Promise((resolve) => { worker.once("exit", resolve); });
+  await new Promise((resolve) => {
+    worker.once("exit", resolve);
+  });
   configure({ threads: 3 });
   const before = threads();
   op("add.Scalar", Generator.fromSeed(0).randn([1 << 20]), 1);

@@ -17,7 +17,9 @@ async function main() {
   // Room for a few stacks of threads.
   if (process.argv[2] !== "openmp") execFileSync("prlimit", [`--pid=${process.pid}`, `--as=${used() + (100 << 20)}`]);
   configure({ threads: 64 });
-  await module.forward(x).catch(({ code, message }) => { console.log(code, message); });
+  await module.forward(x).catch(({ code, message }) => {
+    console.log(code, message);
+  });
   configure({ threads: 2 });
   console.log((await module.forward(x)).shape.join());
 }

@@ -6,7 +6,8 @@ const second = require(join(process.argv[2], "dist", "index.js"));
 /** A network that every pass takes up. */
 async function compute({ Generator, Tensor }, folder) {
   const { ScriptModule } = require(join(folder, "dist", "torch", "script-module.js"));
-  const source = "def forward(self, x):\n    return torch.silu(torch.group_norm(torch.conv2d(x, self.weight, None, [1, 1], [1, 1], [1, 1], 1), 4, None, None, 1e-5, True))";
+  const source =
+    "def forward(self, x):\n    return torch.silu(torch.group_norm(torch.conv2d(x, self.weight, None, [1, 1], [1, 1], [1, 1], 1), 4, None, None, 1e-5, True))";
   const spec = { name: "Net", source, parameters: [["weight", [32, 32, 3, 3]]], children: [] };
   const weight = Generator.fromSeed(0).randn([32, 32, 3, 3]);
   const module = await ScriptModule.define(spec, new Map([["weight", weight]]));
@@ -15,5 +16,10 @@ async function compute({ Generator, Tensor }, folder) {
 
 (async () => {
   const [a, b] = [await compute(first, join(__dirname, "..", "..", "..")), await compute(second, process.argv[2])];
-  console.log("two copies:", first.Tensor !== second.Tensor, "largest difference below 1e-3:", Math.max(...a.map((value, i) => Math.abs(value - b[i]))) < 1e-3);
+  console.log(
+    "two copies:",
+    first.Tensor !== second.Tensor,
+    "largest difference below 1e-3:",
+    Math.max(...a.map((value, i) => Math.abs(value - b[i]))) < 1e-3,
+  );
 })();

@@ -10,7 +10,11 @@ function attempt(who, { configure, Tensor }, options) {
     configure(options);
     console.log(who, "has a tensor of", Tensor.from([1, 2]).numel);
   } catch (error) {
-    console.log(who, error.code, Object.values(options).every((value) => error.message.includes(value)));
+    console.log(
+      who,
+      error.code,
+      Object.values(options).every((value) => error.message.includes(value)),
+    );
   }
 }
 
@@ -20,9 +24,16 @@ async function main([copy, other, same]) {
   Tensor.from([1]);
   attempt("copy", require(join(copy, "dist", "index.js")), { libtorch: other });
   attempt("copy", require(join(copy, "dist", "index.js")), { libtorch: same });
-  for (const options of [{ libtorch: other }, { libtorch: same }, { waitPolicy: "active" }, { waitPolicy: "passive" }]) {
+  for (const options of [
+    { libtorch: other },
+    { libtorch: same },
+    { waitPolicy: "active" },
+    { waitPolicy: "passive" },
+  ]) {
     const worker = new Worker(__filename, { workerData: options });
-    await new Promise((resolve) => { worker.once("exit", resolve); });
+    await new Promise((resolve) => {
+      worker.once("exit", resolve);
+    });
   }
   console.log("main has a tensor of", Tensor.from([1]).numel);
 }

@@ -5,13 +5,20 @@ async function inWorker() {
   const { defineWork, LONG, matrix } = require("./common.cjs");
   const work = await defineWork();
   parentPort.postMessage("ready");
-  const results = await Promise.all([work.forward(matrix(), workerData.rounds ?? LONG), work.forward(matrix(), workerData.rounds ?? LONG)]);
+  const results = await Promise.all([
+    work.forward(matrix(), workerData.rounds ?? LONG),
+    work.forward(matrix(), workerData.rounds ?? LONG),
+  ]);
   parentPort.postMessage(Array.from(await results[1].data()).slice(0, 4));
 }
 
 function start(rounds) {
   const worker = new Worker(__filename, { workerData: { rounds } });
-  const next = () => new Promise((resolve, reject) => { worker.once("message", resolve); worker.once("error", reject); });
+  const next = () =>
+    new Promise((resolve, reject) => {
+      worker.once("message", resolve);
+      worker.once("error", reject);
+    });
   return { worker, ready: next(), next };
 }
 
@@ -42,7 +49,12 @@ async function main() {
     }
     case "share": {
       const pair = [start(20), start(20)];
-      const values = await Promise.all(pair.map(async ({ ready, next }) => { await ready; return next(); }));
+      const values = await Promise.all(
+        pair.map(async ({ ready, next }) => {
+          await ready;
+          return next();
+        }),
+      );
       console.log("equal", JSON.stringify(values[0]) === JSON.stringify(values[1]) && values[0].length === 4);
       break;
     }
