@@ -1,26 +1,8 @@
-// What no stock linter checks: which room may import which (design.md, docs/architecture.md), and how files are named.
+// What no stock linter checks: which room of native/ may include which (docs/architecture.md), and how files of lib/ are named. The rooms of
+// lib/ are in .dependency-cruiser.mjs.
 import { readdirSync, readFileSync } from "node:fs";
-import { join, posix } from "node:path";
+import { join } from "node:path";
 import { inProject } from "./setup/paths.mjs";
-
-/** TypeScript, from the bottom up: a file imports from its own row or from rows above it in this list. */
-const LIB_ROWS = [
-  ["errors", "validate"],
-  ["native/"],
-  ["files/"],
-  ["torch/", "config/"],
-  ["checkpoint/", "hub/"],
-  ["models/", "schedulers/", "image/"],
-  ["pipelines/"],
-  ["index"],
-  ["cli/"],
-];
-/** Rooms of one row that know nothing of each other. */
-const LIB_STRANGERS = [
-  ["models/", "schedulers/"],
-  ["image/", "models/"],
-  ["image/", "schedulers/"],
-];
 
 const NATIVE_ROWS = [
   ["error/"],
@@ -66,27 +48,9 @@ export function checkFile(path, text) {
   return breaches.map((breach) => `${path}: ${breach}`);
 }
 
-function checkTypeScript(name, text) {
-  const breaches = /^[a-z0-9]+(-[a-z0-9]+)*(\/[a-z0-9]+(-[a-z0-9]+)*)*\.ts$/.test(name)
-    ? []
-    : ["its name is not kebab-case"];
-  const own = roomOf(name, LIB_ROWS);
-  if (own === undefined)
-    breaches.push("no room of the house has this name: put it in one, or give it a place in scripts/check-house.mjs");
-  const imports = [...text.matchAll(/\bfrom\s+"(\.[^"]+)"|\bimport\s*\(?\s*"(\.[^"]+)"/g)];
-  for (const [, from, dynamic] of own === undefined ? [] : imports) {
-    const target = posix.join(posix.dirname(name), from ?? dynamic);
-    const other = roomOf(target, LIB_ROWS);
-    if (other === undefined) breaches.push(`it imports ${target}, which is in no room`);
-    else if (other.row > own.row)
-      breaches.push(`it imports ${target}, from a higher row (${other.room} above ${own.room})`);
-    else if (
-      LIB_STRANGERS.some((pair) => own.room !== other.room && pair.includes(own.room) && pair.includes(other.room))
-    ) {
-      breaches.push(`it imports ${target}, but ${own.room} and ${other.room} never import each other`);
-    }
-  }
-  return breaches;
+function checkTypeScript(name) {
+  const isKebabCase = /^[a-z0-9]+(-[a-z0-9]+)*(\/[a-z0-9]+(-[a-z0-9]+)*)*\.ts$/.test(name);
+  return isKebabCase ? [] : ["its name is not kebab-case"];
 }
 
 function checkNative(name, text) {

@@ -25,6 +25,7 @@ await runMain(async () => {
   const complaints = [
     ...(await check(report, "ESLint", runEslint)),
     ...(await check(report, "Prettier", runPrettier)),
+    ...(await check(report, "rooms of lib", runDependencyCruiser)),
     ...(await check(report, "house", async () => checkHouse())),
     ...(await check(report, "clang-format", () => runFormat(tools.format, sources))),
     ...(withTidy ? await check(report, "clang-tidy", () => runTidy(tools.tidy, sources)) : []),
@@ -46,6 +47,18 @@ function check(report, name, work) {
 async function runEslint() {
   const bin = join(dirname(createRequire(import.meta.url).resolve("eslint/package.json")), "bin/eslint.js");
   const { code, output } = await capture([process.execPath, bin, ".", "--max-warnings=0", ...(fix ? ["--fix"] : [])]);
+  return code === 0 ? [] : [output];
+}
+
+async function runDependencyCruiser() {
+  const bin = inProject("node_modules/dependency-cruiser/bin/dependency-cruise.mjs");
+  const { code, output } = await capture([
+    process.execPath,
+    bin,
+    "--config",
+    inProject(".dependency-cruiser.mjs"),
+    "lib",
+  ]);
   return code === 0 ? [] : [output];
 }
 
