@@ -4,6 +4,7 @@ import { readdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { createRequire } from "node:module";
 import { dirname, join, relative } from "node:path";
+import { checkApiReport } from "./api-report.mjs";
 import { checkHouse } from "./check-house.mjs";
 import { runMain, setup } from "./setup.mjs";
 import { capture } from "./setup/command.mjs";
@@ -25,6 +26,7 @@ await runMain(async () => {
   const complaints = [
     ...(await check(report, "ESLint", runEslint)),
     ...(await check(report, "Prettier", runPrettier)),
+    ...(await check(report, "API report", checkApiReport)),
     ...(await check(report, "rooms of lib", runDependencyCruiser)),
     ...(await check(report, "house", async () => checkHouse())),
     ...(await check(report, "clang-format", () => runFormat(tools.format, sources))),
