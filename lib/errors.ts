@@ -21,12 +21,21 @@ export type ErrorCode =
   | "ERR_TORCHSCRIPT_INVALID"
   | "ERR_TORCHSCRIPT_UNTRUSTED";
 
+/** No message is longer: what it quotes may come from a file or a caller, and have any length. */
+const MESSAGE_LENGTH = 2000;
+
+function bounded(message: string): string {
+  if (message.length <= MESSAGE_LENGTH) return message;
+  // Both ends tell something: where it happened, and what to do about it.
+  return `${message.slice(0, MESSAGE_LENGTH - 405)} ... ${message.slice(-400)}`;
+}
+
 /** An error of this package that is not the fault of one argument's type or range. */
 export class LatentDiffusionError extends Error {
   readonly code: ErrorCode;
 
   constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
+    super(bounded(message), options);
     this.name = "LatentDiffusionError";
     this.code = code;
   }
@@ -37,7 +46,7 @@ export class InvalidArgumentError extends TypeError {
   readonly code = "ERR_INVALID_ARGUMENT";
 
   constructor(message: string) {
-    super(message);
+    super(bounded(message));
     // A TypeError to everyone who checks, under the name that Node gives such errors.
     this.name = "TypeError";
   }

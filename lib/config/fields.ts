@@ -1,6 +1,6 @@
 import { InvalidArgumentError, LatentDiffusionError } from "../errors.js";
-import type { JsonObject, JsonValue } from "../files/json.js";
-import { describe, suggest, unexpected } from "../validate.js";
+import { copyJson, type JsonObject, type JsonValue } from "../files/json.js";
+import { checkPlainObject, describe, suggest } from "../validate.js";
 
 /** One key of a class's config: diffusers' default, and the check that makes a value of JSON one of the key. */
 export interface Field<T> {
@@ -51,9 +51,7 @@ export function completeConfig<Keys extends object>(
   config: object,
   { fromFile: isFile = false, absentInFile = {} }: Reading<Keys> = {},
 ): Config<Keys> {
-  if (typeof config !== "object" || config === null || Array.isArray(config))
-    throw unexpected("a config object", className, config);
-  const given = config as Record<string, unknown>;
+  const given = checkPlainObject(config, "a config object", className);
   const known = Object.keys(fields);
   const fromFile = isFile || COMPLETE.has(config) || given._class_name !== undefined;
   if (given._class_name !== undefined && given._class_name !== className)
@@ -65,7 +63,7 @@ export function completeConfig<Keys extends object>(
       throw new InvalidArgumentError(
         `Unknown key ${JSON.stringify(key)} for the config of ${className}${suggest(key, known)}`,
       );
-    define(complete, key, structuredClone(given[key]));
+    define(complete, key, copyJson(given[key], key));
   }
   for (const key of known as (keyof Keys & string)[]) {
     const field = fields[key];

@@ -1,4 +1,5 @@
 import { LatentDiffusionError } from "../errors.js";
+import { checkArray, checkPlainObject, shorten, unexpected } from "../validate.js";
 
 export type JsonValue = null | boolean | number | string | readonly JsonValue[] | JsonObject;
 
@@ -51,6 +52,32 @@ export function decodeUtf8(bytes: Uint8Array, where: string): string {
 /** Tell objects from the other JSON values. */
 export function isJsonObject(value: JsonValue | undefined): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/**
+ * Copy what a caller says is JSON.
+ * @param where the key or option, for the message
+ * @returns a copy of plain objects and arrays; own properties only
+ * @throws InvalidArgumentError `ERR_INVALID_ARGUMENT` for what JSON cannot hold (functions, instances of classes, cycles, nesting
+ *   beyond 64 levels), naming the place in it
+ */
+export function copyJson(value: unknown, where: string, depth = 0): JsonValue {
+  if (depth > MAX_DEPTH)
+    throw unexpected(`JSON nested no deeper than ${MAX_DEPTH} levels, without cycles,`, where, value);
+  if (value === null || typeof value === "boolean" || typeof value === "number" || typeof value === "string")
+    return value;
+  if (Array.isArray(value))
+    return checkArray(value, "an array", where, (item, i) => copyJson(item, `${where}[${i}]`, depth + 1));
+  const copy = {};
+  for (const [key, item] of Object.entries(checkPlainObject(value, "a JSON value", where)))
+    // Defined, not assigned: assigning to `__proto__` would change the object's prototype.
+    Object.defineProperty(copy, key, {
+      value: copyJson(item, `${where}.${shorten(key)}`, depth + 1),
+      enumerable: true,
+      configurable: true,
+      writable: true,
+    });
+  return copy;
 }
 
 class Parser {
@@ -139,7 +166,7 @@ class Parser {
     if (!match) return undefined;
     const value = Number(match[0]);
     const isInteger = match[1] === undefined && match[2] === undefined;
-    if (isInteger && !Number.isSafeInteger(value)) this.#fail(`the integer ${shorten(match[0])} is beyond 2^53`);
+    if (isInteger && !Number.isSafeInteger(value)) this.#fail(`the integer ${shorten(match[0], 40)} is beyond 2^53`);
     this.#at += match[0].length;
     return value;
   }
@@ -183,8 +210,4 @@ class Parser {
     const position = `line ${before.length}, column ${(before.at(-1) ?? "").length + 1}`;
     throw new LatentDiffusionError("ERR_CHECKPOINT_INVALID", `${this.where}: not valid JSON at ${position}: ${what}`);
   }
-}
-
-function shorten(text: string): string {
-  return text.length > 40 ? `${text.slice(0, 37)}...` : text;
 }

@@ -1,5 +1,9 @@
 import { Image } from "./image.js";
+import { InvalidArgumentError, LatentDiffusionError } from "../errors.js";
 import { checkInteger, checkOptions, unexpected } from "../validate.js";
+
+/** What a typed array holds in Node 20; later ones hold more. */
+const MOST_BYTES = 2 ** 32;
 
 /** How images are laid out in a grid. */
 export interface GridOptions {
@@ -25,7 +29,12 @@ export function makeGrid(images: readonly Image[], options?: GridOptions): Image
   const between = checkInteger(gap, "gap", 0);
   const colour = checkColour(background ?? [0, 0, 0, 255].slice(0, channels), channels);
   const size = { width: across * (width + between) - between, height: down * (height + between) - between, channels };
-  const data = new Uint8Array(size.width * size.height * channels);
+  const bytes = size.width * size.height * channels;
+  if (bytes > MOST_BYTES)
+    throw new InvalidArgumentError(
+      `Expected a grid of at most ${MOST_BYTES} bytes but received columns and gap for ${size.width} x ${size.height} pixels`,
+    );
+  const data = allocate(bytes);
   for (let i = 0; i < data.length; i += channels) data.set(colour, i);
   const rowBytes = width * channels;
   images.forEach((image, i) => {
@@ -36,6 +45,14 @@ export function makeGrid(images: readonly Image[], options?: GridOptions): Image
     }
   });
   return Image.from(data, size);
+}
+
+function allocate(bytes: number): Uint8Array {
+  try {
+    return new Uint8Array(bytes);
+  } catch (cause) {
+    throw new LatentDiffusionError("ERR_OUT_OF_MEMORY", `No memory for a grid of ${bytes} bytes`, { cause });
+  }
 }
 
 function checkImages(images: readonly Image[]): Image {

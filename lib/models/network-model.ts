@@ -124,7 +124,13 @@ export abstract class NetworkModel<Config extends JsonObject, Network> extends S
   readonly #network: Network;
   readonly #release: () => void;
 
-  protected constructor({ className, config, network, module, release }: NetworkParts<Config, Network>) {
+  protected constructor(parts: NetworkParts<Config, Network>) {
+    // Not for callers, and JavaScript lets them: what the two static methods hand over has a ScriptModule.
+    if (!(parts?.module instanceof ScriptModule))
+      throw new InvalidArgumentError(
+        "A network is not constructed directly; use fromConfig(config) or fromPretrained(folder)",
+      );
+    const { className, config, network, module, release } = parts;
     super(module);
     this.className = className;
     this.config = config;

@@ -14,7 +14,7 @@ import {
   type TensorHandle,
 } from "../native/contract.js";
 import { EDGE, formatValues } from "./tensor-format.js";
-import { checkInteger, checkOneOf, checkOptions, unexpected } from "../validate.js";
+import { checkArray, checkInteger, checkOneOf, checkOptions, unexpected } from "../validate.js";
 
 /** A tensor of so many elements is printed whole. */
 const PRINTED_WHOLE = 64;
@@ -31,6 +31,9 @@ const ARRAY_DTYPES: readonly (readonly [new (...args: never[]) => NumericArray, 
   [Int8Array, "int8"],
   [Uint8Array, "uint8"],
 ];
+
+/** Most of LibTorch's operators refuse more: "only tensors with up to 64 dims are supported". */
+const MOST_DIMENSIONS = 64;
 
 const INTERNAL = Symbol("latent-diffusion internal");
 
@@ -66,12 +69,7 @@ export class Tensor {
   static from(data: NumericArray | readonly number[], shape?: readonly number[], options?: { dtype?: DType }): Tensor {
     const { dtype } = checkOptions(options, ["dtype"], "Tensor.from");
     if (dtype !== undefined) checkOneOf(dtype, "dtype", DTYPES);
-    const source = Array.isArray(data)
-      ? Float32Array.from(data, (value: unknown, i) => {
-          if (typeof value !== "number") throw unexpected("a number", `data[${i}]`, value);
-          return value;
-        })
-      : data;
+    const source = Array.isArray(data) ? Float32Array.from(checkNumbers(data)) : data;
     const own = ARRAY_DTYPES.find(([constructor]) => source instanceof constructor)?.[1];
     if (own === undefined) throw unexpected("a typed array or an array of numbers", "data", data);
     const sizes = checkShape(shape ?? [source.length], "shape");
@@ -141,8 +139,13 @@ export class Tensor {
   }
 
   [inspect.custom](depth?: number): string {
-    const head = `Tensor([${this.shape.join(", ")}], ${this.dtype}, ${this.device}`;
+    // A TorchScript file may return a tensor of any number of dimensions.
+    const isDeep = this.shape.length > MOST_DIMENSIONS;
+    const sizes =
+      this.shape.slice(0, MOST_DIMENSIONS).join(", ") + (isDeep ? `, ... (${this.shape.length} sizes)` : "");
+    const head = `Tensor([${sizes}], ${this.dtype}, ${this.device}`;
     if (this.disposed) return `${head}, disposed)`;
+    if (isDeep) return `${head})`;
     const elided = this.shape.map((size) => this.numel > PRINTED_WHOLE && size > 2 * EDGE);
     const count = this.shape.reduce((product, size, i) => product * (elided[i] ? 2 * EDGE : size), 1);
     if (this.device !== "cpu" || count > PRINTED_MOST || (depth ?? 0) < 0) return `${head})`;
@@ -179,10 +182,18 @@ function unshared(data: NumericArray): NumericArray {
   return data.buffer instanceof SharedArrayBuffer ? data.slice() : data;
 }
 
+function checkNumbers(data: unknown): number[] {
+  const check = (value: unknown, i: number): number => {
+    if (typeof value !== "number") throw unexpected("a number", `data[${i}]`, value);
+    return value;
+  };
+  return checkArray(data, "an array of numbers", "data", check, 2 ** 32);
+}
+
 /** Check sizes of dimensions. */
 export function checkShape(value: unknown, option: string): readonly number[] {
-  if (!Array.isArray(value)) throw unexpected("an array of sizes", option, value);
-  return value.map((size, i) => checkInteger(size, `${option}[${i}]`, 0));
+  const check = (size: unknown, i: number): number => checkInteger(size, `${option}[${i}]`, 0);
+  return checkArray(value, "an array of sizes", option, check, MOST_DIMENSIONS);
 }
 
 /** The operators that may be called, with `aten`'s argument order; numbers are Scalars or ints, as the schema says. */

@@ -1,6 +1,14 @@
 import { InvalidArgumentError, LatentDiffusionError } from "../../errors.js";
-import { isJsonObject, type JsonObject, type JsonValue } from "../../files/json.js";
-import { checkBoolean, checkInteger, checkNumber, checkOneOf, suggest, unexpected } from "../../validate.js";
+import { copyJson, type JsonObject, type JsonValue } from "../../files/json.js";
+import {
+  checkBoolean,
+  checkInteger,
+  checkNumber,
+  checkOneOf,
+  checkPlainObject,
+  suggest,
+  unexpected,
+} from "../../validate.js";
 
 /** diffusers' default of one key, and the check that turns what a file holds into the key's value. */
 export type ConfigField<T> = readonly [fallback: T, check: (value: unknown, key: string) => T];
@@ -112,8 +120,7 @@ function checkField<T>(className: string, key: string, value: unknown, check: (v
 }
 
 function checkObject(value: object, className: string): JsonObject {
-  if (!isJsonObject(value as JsonValue | undefined)) throw unexpected("an object", `the config of ${className}`, value);
-  return value as JsonObject;
+  return copyJson(checkPlainObject(value, "a config object", className), "config") as JsonObject;
 }
 
 function freeze<T>(value: T): T {
