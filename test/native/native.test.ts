@@ -23,6 +23,9 @@ t.test("the typed contract names exactly what the addon exports", (t) => {
   t.end();
 });
 
+/** What the addon may say of arguments that make no sense. */
+const REFUSALS = ["ERR_INVALID_ARGUMENT", "ERR_CHECKPOINT_NOT_FOUND", "ERR_IO"];
+
 t.test("every export answers nonsense with a coded error and never with a crash", async (t) => {
   // shutdown takes nothing and ends all work; runtimeInfo and flagCreate take nothing.
   const names = Object.keys(native()).filter(
@@ -44,7 +47,9 @@ t.test("every export answers nonsense with a coded error and never with a crash"
         await call(...args);
         t.fail(`${name}(${args.map((arg) => typeof arg).join()}) accepted nonsense`);
       } catch (error) {
-        t.match((error as { code?: string }).code, /^ERR_[A-Z_]+$/, `${name}: ${(error as Error).message}`);
+        const { code, message } = error as { code?: string; message: string };
+        // ERR_INTERNAL would say that the addon did not expect the argument.
+        t.ok(code !== undefined && REFUSALS.includes(code), `${name}: ${code} ${message}`);
       }
     }
   }
@@ -76,7 +81,9 @@ t.test("a damaged record of setup is a candidate that is refused", (t) => {
   t.teardown(() => {
     if (named !== undefined) process.env.LATENT_DIFFUSION_LIBTORCH = named;
   });
-  const copy = createRequire(__filename)(join(folder, "dist", "libtorch.js")) as { findLibTorch: typeof findLibTorch };
+  const copy = createRequire(__filename)(join(folder, "dist", "native", "libtorch.js")) as {
+    findLibTorch: typeof findLibTorch;
+  };
   for (const text of ["{", "[]", "7", '{"path": 1}']) {
     writeFileSync(join(folder, "build", "libtorch.json"), text);
     t.throws(
