@@ -11,7 +11,7 @@ import { setupLock } from "./setup/paths.mjs";
 import { Report } from "./setup/report.mjs";
 import { ensureTypeScript } from "./setup/typescript.mjs";
 
-const OLDEST_NODE = [20, 17];
+const OLDEST_NODE = [20, 19];
 
 /**
  * Do all that is missing: npm dependencies, LibTorch, addon, TypeScript; then make one tensor. One process at a time: two at once
