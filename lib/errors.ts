@@ -16,6 +16,7 @@ export type ErrorCode =
   | "ERR_IO"
   | "ERR_LIBTORCH_NOT_FOUND"
   | "ERR_LIBTORCH_UNSUPPORTED"
+  | "ERR_NON_FINITE_OUTPUT"
   | "ERR_OUT_OF_MEMORY"
   | "ERR_TORCH"
   | "ERR_TORCHSCRIPT_INVALID"
@@ -84,4 +85,19 @@ export async function abortable<T>(promise: Promise<T>, signal: AbortSignal, onA
   } finally {
     if (listener) signal.removeEventListener("abort", listener);
   }
+}
+
+/**
+ * Wait for something that must be freed: as the promise settles, or until the signal aborts, and then free what still comes.
+ * @throws AbortError at once when the signal aborts; what the promise rejects with
+ */
+export async function abortableResource<T extends { dispose(): void }>(
+  promise: Promise<T>,
+  signal: AbortSignal | undefined,
+): Promise<T> {
+  if (!signal) return promise;
+  const disposeLate = (): void => void promise.then((late) => late.dispose()).catch(() => undefined);
+  if (signal.aborted) disposeLate();
+  throwIfAborted(signal);
+  return abortable(promise, signal, disposeLate);
 }

@@ -15,27 +15,18 @@ export {
   type Progress,
   type StreamEvent,
   type StreamOptions,
-} from "./pipelines/shared/generate-options.js";
-export {
-  type ImageArray,
-  ImagePipelineOutput,
-  type ImagesOf,
-  type OutputType,
-} from "./pipelines/shared/image-pipeline-output.js";
-export {
-  type DiffusersComponents,
-  LDMPipeline,
-  type PipelineComponents,
-  type PipelineLoadOptions,
-} from "./pipelines/ldm.js";
-export { type TorchScriptComponents, type TorchScriptOptions } from "./pipelines/shared/load-torchscript.js";
-export { type DenoisingNetwork, type LatentDecoder, type LDMComponents } from "./pipelines/shared/pipeline-parts.js";
-export { type EventStream } from "./pipelines/shared/stream.js";
+} from "./pipelines/shared/options.js";
+export { type ImageArray, ImagePipelineOutput, type ImagesOf, type OutputType } from "./pipelines/shared/decode.js";
+export { LDMPipeline, type PipelineComponents, type PipelineLoadOptions } from "./pipelines/ldm.js";
+export { type DiffusersComponents, type LoadOptions } from "./pipelines/shared/load-components.js";
+export { type TorchScriptComponents, type TorchScriptOptions } from "./pipelines/shared/torchscript.js";
+export { type DenoisingNetwork, type LatentDecoder, type LDMComponents } from "./pipelines/shared/components.js";
+export { type EventStream } from "./pipelines/shared/events.js";
 export {
   type TorchScriptConfig,
   type TorchScriptDecoder,
   type TorchScriptUNet,
-} from "./pipelines/shared/torchscript-parts.js";
+} from "./pipelines/shared/torchscript.js";
 export { type PipelineConfig } from "./checkpoint/model-index.js";
 export { type SaveWeightsOptions } from "./checkpoint/weights.js";
 export { configure, runtimeInfo, type RuntimeInfo, type RuntimeOptions } from "./native/open.js";

@@ -3,26 +3,33 @@ import { inspect } from "node:util";
 import type { FloatingDType } from "../torch/device.js";
 import { LatentDiffusionError } from "../errors.js";
 import { executionOf, type ExecutionTarget } from "../models/script-network.js";
-import type { UNet2DModel } from "../models/unet-2d/model.js";
-import type { VQModel } from "../models/vq/model.js";
 import type { Device } from "../native/contract.js";
 import { anchorError, captureCaller } from "../native/calls.js";
 import { readConfig, writeConfig } from "../config/config-file.js";
-import { type PipelineConfig, pipelineConfig, removeModelIndex, writeModelIndex } from "../checkpoint/model-index.js";
+import {
+  COMPONENT_NAMES,
+  type PipelineConfig,
+  pipelineConfig,
+  removeModelIndex,
+  writeModelIndex,
+} from "../checkpoint/model-index.js";
 import type { SaveWeightsOptions } from "../checkpoint/weights.js";
-import type { Scheduler } from "../schedulers/base.js";
 import { EXECUTION_OPTIONS } from "../torch/script-module.js";
 import { checkOptions, checkString, unexpected } from "../validate.js";
-import type { GenerateOptions, StreamOptions } from "./shared/generate-options.js";
-import { ImagePipelineOutput, type OutputType } from "./shared/image-pipeline-output.js";
-import { loadComponents, type LoadOptions } from "./shared/load-components.js";
-import { loadTorchScript, type TorchScriptComponents, type TorchScriptOptions } from "./shared/load-torchscript.js";
-import { moveParts } from "./shared/move-parts.js";
-import { holdParts, releaseParts } from "./shared/part-holders.js";
-import { checkComponents, checkParts, checkScalingFactor, type LDMComponents } from "./shared/pipeline-parts.js";
-import { runEvents } from "./shared/run.js";
-import { planRun, type RunPlan } from "./shared/run-plan.js";
-import { type EventStream, eventStream } from "./shared/stream.js";
+import {
+  checkComponents,
+  checkScalingFactor,
+  checkUsable,
+  holdComponents,
+  type LDMComponents,
+  moveComponents,
+  releaseComponents,
+} from "./shared/components.js";
+import { ImagePipelineOutput, type OutputType } from "./shared/decode.js";
+import { type EventStream, eventStream, runEvents } from "./shared/events.js";
+import { type DiffusersComponents, loadComponents, type LoadOptions } from "./shared/load-components.js";
+import { type GenerateOptions, planRun, type RunPlan, type StreamOptions } from "./shared/options.js";
+import { loadTorchScript, type TorchScriptComponents, type TorchScriptOptions } from "./shared/torchscript.js";
 
 /** Options of {@link LDMPipeline.fromPretrained}. */
 export interface PipelineLoadOptions extends LoadOptions {
@@ -30,40 +37,38 @@ export interface PipelineLoadOptions extends LoadOptions {
   scalingFactor?: number;
 }
 
-/** The parts of a pipeline that was loaded from a diffusers checkpoint. */
-export interface DiffusersComponents {
-  readonly vqvae: VQModel;
-  readonly unet: UNet2DModel;
-  readonly scheduler: Scheduler;
-}
-
 /** What a pipeline is made of; `scalingFactor` where it was given instead of the vqvae's. */
-export type PipelineComponents<Parts extends LDMComponents> = Readonly<Parts & { readonly scalingFactor?: number }>;
-
-const PART_NAMES = ["vqvae", "unet", "scheduler"];
+export type PipelineComponents<Components extends LDMComponents> = Readonly<
+  Components & { readonly scalingFactor?: number }
+>;
 
 /**
  * Generate images by denoising random latents and decoding them. Unconditional: the training pictures alone say what is drawn.
  * @see https://arxiv.org/abs/2112.10752, diffusers.LDMPipeline
  */
-export class LDMPipeline<Parts extends LDMComponents = DiffusersComponents> {
-  #components: PipelineComponents<Parts>;
+export class LDMPipeline<Components extends LDMComponents = DiffusersComponents> {
+  #components: PipelineComponents<Components>;
   #disposed = false;
 
   /**
    * Put a pipeline together.
-   * @param parts `vqvae`, `unet` and `scheduler`; `scalingFactor` instead of the vqvae's `scaling_factor`
-   * @throws InvalidArgumentError; LatentDiffusionError `ERR_CONFIG_UNSUPPORTED` where the parts do not fit each other, `ERR_DISPOSED`
+   * @param components `vqvae`, `unet` and `scheduler`; `scalingFactor` instead of the vqvae's `scaling_factor`
+   * @throws InvalidArgumentError; LatentDiffusionError `ERR_CONFIG_UNSUPPORTED` where the components do not fit each other, `ERR_DISPOSED`
    */
-  constructor(parts: Parts & { readonly scalingFactor?: number }) {
-    checkOptions(parts, [...PART_NAMES, "scalingFactor"], "LDMPipeline");
-    const { vqvae, unet, scheduler, scalingFactor } = parts ?? {};
+  constructor(components: Components & { readonly scalingFactor?: number }) {
+    checkOptions(components, [...COMPONENT_NAMES, "scalingFactor"], "LDMPipeline");
+    const { vqvae, unet, scheduler, scalingFactor } = components ?? {};
     checkComponents({ vqvae, unet, scheduler });
     if (scalingFactor !== undefined) checkScalingFactor(scalingFactor);
     const override =
       scalingFactor === undefined || scalingFactor === vqvae.config.scaling_factor ? {} : { scalingFactor };
-    this.#components = Object.freeze({ vqvae, unet, scheduler, ...override }) as unknown as PipelineComponents<Parts>;
-    holdParts(this.#components);
+    this.#components = Object.freeze({
+      vqvae,
+      unet,
+      scheduler,
+      ...override,
+    }) as unknown as PipelineComponents<Components>;
+    holdComponents(this.#components);
   }
 
   /**
@@ -76,11 +81,11 @@ export class LDMPipeline<Parts extends LDMComponents = DiffusersComponents> {
    * @see diffusers.DiffusionPipeline.from_pretrained
    */
   static async fromPretrained(folder: string, options?: PipelineLoadOptions): Promise<LDMPipeline> {
-    const known = [...EXECUTION_OPTIONS, "scalingFactor", ...PART_NAMES, "variant"];
+    const known = [...EXECUTION_OPTIONS, "scalingFactor", ...COMPONENT_NAMES, "variant"];
     const { scalingFactor, ...loading } = checkOptions(options, known, "LDMPipeline.fromPretrained");
     if (scalingFactor !== undefined) checkScalingFactor(scalingFactor);
-    const parts = await loadComponents(folder, loading);
-    return assemble(parts, { scalingFactor, brought: [loading.unet, loading.vqvae] });
+    const components = await loadComponents(folder, loading);
+    return assemble(components, { scalingFactor, brought: [loading.unet, loading.vqvae] });
   }
 
   /**
@@ -90,19 +95,19 @@ export class LDMPipeline<Parts extends LDMComponents = DiffusersComponents> {
    *   `ERR_CONFIG_UNSUPPORTED` where a trace has another device or dtype baked in
    */
   static async fromTorchScript(options: TorchScriptOptions): Promise<LDMPipeline<TorchScriptComponents>> {
-    const parts = await loadTorchScript(options);
-    return assemble(parts, { brought: [options.unet, options.vqDecoder] });
+    const components = await loadTorchScript(options);
+    return assemble(components, { brought: [options.unet, options.vqDecoder] });
   }
 
   /**
-   * All that another pipeline of the same parts is made of: `new LDMPipeline(pipe.components)`. What is shared moves together, and is freed
+   * All that another pipeline of the same components is made of: `new LDMPipeline(pipe.components)`. What is shared moves together, and is freed
    * with its last pipeline.
    */
-  get components(): PipelineComponents<Parts> {
+  get components(): PipelineComponents<Components> {
     return this.#components;
   }
 
-  /** The class of each part, as `model_index.json` says it; frozen. */
+  /** The class of each component, as `model_index.json` says it; frozen. */
   get config(): PipelineConfig {
     const { vqvae, unet, scheduler } = this.#components;
     return pipelineConfig({
@@ -118,22 +123,22 @@ export class LDMPipeline<Parts extends LDMComponents = DiffusersComponents> {
     return scalingFactor ?? vqvae.config.scaling_factor;
   }
 
-  get unet(): Parts["unet"] {
+  get unet(): Components["unet"] {
     return this.components.unet;
   }
 
-  get vqvae(): Parts["vqvae"] {
+  get vqvae(): Components["vqvae"] {
     return this.components.vqvae;
   }
 
-  get scheduler(): Parts["scheduler"] {
+  get scheduler(): Components["scheduler"] {
     return this.components.scheduler;
   }
 
   /** Take another scheduler, for the runs that begin from now on. @throws InvalidArgumentError for something else */
-  set scheduler(scheduler: Parts["scheduler"]) {
+  set scheduler(scheduler: Components["scheduler"]) {
     if (scheduler === undefined) throw unexpected("a scheduler", "scheduler", scheduler);
-    checkParts({ scheduler });
+    checkUsable({ scheduler });
     this.#components = Object.freeze({ ...this.#components, scheduler });
   }
 
@@ -165,7 +170,7 @@ export class LDMPipeline<Parts extends LDMComponents = DiffusersComponents> {
   ): Promise<ImagePipelineOutput<Type>> {
     const site = captureCaller(this.generate);
     const plan = this.#plan(options, "generate", site);
-    for await (const { images, step, steps, timestep } of runEvents(this.components, this.scalingFactor, plan, site)) {
+    for await (const { images, step, steps, timestep } of runEvents(this.components, plan, site)) {
       if (images !== undefined) return new ImagePipelineOutput<Type>(images);
       await options?.onProgress?.({ step, steps, timestep });
     }
@@ -181,7 +186,7 @@ export class LDMPipeline<Parts extends LDMComponents = DiffusersComponents> {
     const site = captureCaller(this.stream);
     const left = new AbortController();
     const plan = this.#plan<Type>(options, "stream", site, left.signal);
-    return eventStream(runEvents(this.components, this.scalingFactor, plan, site), () => left.abort());
+    return eventStream(runEvents(this.components, plan, site), () => left.abort());
   }
 
   /**
@@ -191,7 +196,7 @@ export class LDMPipeline<Parts extends LDMComponents = DiffusersComponents> {
    * @see diffusers.DiffusionPipeline.to
    */
   async to(...targets: readonly ExecutionTarget[]): Promise<this> {
-    await moveParts(this.components, executionOf(targets), () => this.#checkAlive());
+    await moveComponents(this.components, executionOf(targets), () => this.#checkAlive());
     return this;
   }
 
@@ -213,7 +218,7 @@ export class LDMPipeline<Parts extends LDMComponents = DiffusersComponents> {
       );
     }
     await unet.savePretrained(join(folder, "unet"), options);
-    // A folder with an index is a whole one: from the first part's place to the last's there is none.
+    // A folder with an index is a whole one: from the first component's place to the last's there is none.
     await removeModelIndex(folder);
     await vqvae.savePretrained(join(folder, "vqvae"), options);
     if (this.scalingFactor !== vqvae.config.scaling_factor)
@@ -226,7 +231,7 @@ export class LDMPipeline<Parts extends LDMComponents = DiffusersComponents> {
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
-    releaseParts(this.components);
+    releaseComponents(this.components);
   }
 
   [Symbol.dispose](): void {
@@ -248,7 +253,11 @@ export class LDMPipeline<Parts extends LDMComponents = DiffusersComponents> {
   ): RunPlan<Type> {
     try {
       this.#checkAlive();
-      return planRun<Type>(this.components, options, method, { checkAlive: () => this.#checkAlive(), left });
+      return planRun<Type>(this.components, options, method, {
+        scalingFactor: this.scalingFactor,
+        checkAlive: () => this.#checkAlive(),
+        left,
+      });
     } catch (error) {
       throw anchorError(error, site);
     }
@@ -257,25 +266,26 @@ export class LDMPipeline<Parts extends LDMComponents = DiffusersComponents> {
   #checkAlive(): void {
     const { unet, vqvae } = this.components;
     if (this.#disposed) throw new LatentDiffusionError("ERR_DISPOSED", "This pipeline was disposed");
-    for (const [name, part] of [
+    for (const [name, component] of [
       ["unet", unet],
       ["vqvae", vqvae],
     ] as const) {
-      if (part.disposed) throw new LatentDiffusionError("ERR_DISPOSED", `The ${name} of this pipeline was disposed`);
+      if (component.disposed)
+        throw new LatentDiffusionError("ERR_DISPOSED", `The ${name} of this pipeline was disposed`);
     }
   }
 }
 
-/** Make a pipeline of parts that were just loaded; if they do not fit, free those that the caller did not bring. */
-function assemble<Parts extends LDMComponents>(
-  parts: Parts,
+/** Make a pipeline of components that were just loaded; if they do not fit, free those that the caller did not bring. */
+function assemble<Components extends LDMComponents>(
+  components: Components,
   { scalingFactor, brought }: { scalingFactor?: number; brought: readonly unknown[] },
-): LDMPipeline<Parts> {
+): LDMPipeline<Components> {
   try {
-    return new LDMPipeline<Parts>({ ...parts, scalingFactor });
+    return new LDMPipeline<Components>({ ...components, scalingFactor });
   } catch (error) {
-    if (typeof brought[0] !== "object") parts.unet.dispose();
-    if (typeof brought[1] !== "object") parts.vqvae.dispose();
+    if (typeof brought[0] !== "object") components.unet.dispose();
+    if (typeof brought[1] !== "object") components.vqvae.dispose();
     throw error;
   }
 }

@@ -3,9 +3,9 @@ import { join } from "node:path";
 import type { Test } from "tap";
 import type { FloatingDType } from "../../lib/torch/device.js";
 import { Generator } from "../../lib/torch/generator.js";
-import type { GenerateOptions } from "../../lib/pipelines/shared/generate-options.js";
+import type { GenerateOptions } from "../../lib/pipelines/shared/options.js";
 import type { LDMPipeline } from "../../lib/pipelines/ldm.js";
-import type { LDMComponents } from "../../lib/pipelines/shared/pipeline-parts.js";
+import type { LDMComponents } from "../../lib/pipelines/shared/components.js";
 import { Tensor } from "../../lib/torch/tensor.js";
 import { assertTensorEqual, pick, readTensors, type ReferenceTensor } from "./tensors.js";
 

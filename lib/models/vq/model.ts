@@ -1,6 +1,7 @@
 import { LatentDiffusionError } from "../../errors.js";
 import type { JsonObject } from "../../files/json.js";
 import { op, Tensor } from "../../torch/tensor.js";
+import { runAt } from "../../torch/transient.js";
 import { checkBoolean, checkOptions } from "../../validate.js";
 import {
   checkFeatures,
@@ -114,8 +115,7 @@ export class VQModel extends NetworkModel<VQConfig, VQNetwork> {
     const { latents } = await this.encode(sample, { signal });
     const held: [Tensor] = [latents];
     try {
-      while (this.#isElsewhere(held)) await this.#bring(held);
-      return await this.decode(held[0], { signal });
+      return await runAt(this, held, () => this.decode(held[0], { signal }));
     } finally {
       held[0].dispose();
     }
@@ -127,8 +127,7 @@ export class VQModel extends NetworkModel<VQConfig, VQNetwork> {
     const held = [latents];
     try {
       for (const stage of this.network.decodeStages) {
-        while (this.#isElsewhere(held)) await this.#bring(held);
-        const features = await this.#call(stage, [...held].reverse(), signal);
+        const features = await runAt(this, held, () => this.#call(stage, [...held].reverse(), signal));
         held[1]?.dispose();
         held[1] = features;
       }
@@ -137,20 +136,6 @@ export class VQModel extends NetworkModel<VQConfig, VQNetwork> {
       return picture;
     } finally {
       held.forEach((tensor) => tensor.dispose());
-    }
-  }
-
-  /** Whether the model was moved away from its tensors; to be asked right before they are used, since any wait may bring a move. */
-  #isElsewhere(tensors: readonly Tensor[]): boolean {
-    return tensors.some(({ device, dtype }) => device !== this.device || dtype !== this.dtype);
-  }
-
-  /** Bring tensors to where the model is now; those that moved are freed. */
-  async #bring(tensors: Tensor[]): Promise<void> {
-    for (const [i, before] of tensors.entries()) {
-      const moved = await before.to(this.device, this.dtype);
-      if (moved !== before) before.dispose();
-      tensors[i] = moved;
     }
   }
 

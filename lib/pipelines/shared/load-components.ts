@@ -10,9 +10,9 @@ import { loadScheduler } from "../../schedulers/known.js";
 import type { Scheduler } from "../../schedulers/base.js";
 import type { ExecutionOptions } from "../../torch/script-module.js";
 import { checkString } from "../../validate.js";
-import { checkParts } from "./pipeline-parts.js";
+import { checkUsable } from "./components.js";
 
-/** Parts to take instead of the folder's, and how to load the others. */
+/** Components to take instead of the folder's, and how to load the others. */
 export interface LoadOptions extends ExecutionOptions {
   unet?: UNet2DModel;
   vqvae?: VQModel;
@@ -21,8 +21,8 @@ export interface LoadOptions extends ExecutionOptions {
   variant?: string;
 }
 
-/** What a checkpoint folder holds. */
-export interface LoadedComponents {
+/** The components of a pipeline that was loaded from a diffusers checkpoint. */
+export interface DiffusersComponents {
   readonly vqvae: VQModel;
   readonly unet: UNet2DModel;
   readonly scheduler: Scheduler;
@@ -32,16 +32,16 @@ export interface LoadedComponents {
 const NETWORK_CLASSES = { unet: "UNet2DModel", vqvae: "VQModel" } as const;
 
 /**
- * Load the parts of a folder in diffusers' layout; nothing stays open if one fails.
+ * Load the components of a folder in diffusers' layout; nothing stays open if one fails.
  * @throws LatentDiffusionError `ERR_CHECKPOINT_NOT_FOUND`, `ERR_CHECKPOINT_INVALID`, `ERR_CONFIG_UNSUPPORTED` and what loading throws
  */
 export async function loadComponents(
   folder: string,
   { unet, vqvae, scheduler, variant, ...execution }: LoadOptions,
-): Promise<LoadedComponents> {
+): Promise<DiffusersComponents> {
   // Also where all networks are brought, and nothing is left to load by them.
   checkExecution(execution);
-  checkParts({ unet, vqvae, scheduler });
+  checkUsable({ unet, vqvae, scheduler });
   await checkFolder(folder);
   const index = await readModelIndex(folder);
   checkIndex(folder, index, { unet, vqvae, scheduler });
@@ -75,7 +75,7 @@ async function checkFolder(folder: string): Promise<void> {
   );
 }
 
-/** Check that the folder has every part that the caller does not bring, of a class that is known here. */
+/** Check that the folder has every component that the caller does not bring, of a class that is known here. */
 function checkIndex(folder: string, index: ModelIndex, brought: Readonly<Record<ComponentName, unknown>>): void {
   for (const name of COMPONENT_NAMES) {
     if (brought[name] !== undefined) continue;

@@ -1,6 +1,7 @@
 import { InvalidArgumentError, LatentDiffusionError } from "../../errors.js";
 import type { FloatingDType } from "../../torch/device.js";
 import type { Device } from "../../native/contract.js";
+import { COMPONENT_NAMES } from "../../checkpoint/model-index.js";
 import type { SaveWeightsOptions } from "../../checkpoint/weights.js";
 import type { Scheduler } from "../../schedulers/base.js";
 import type { ExecutionOptions, StagedExecution } from "../../torch/script-module.js";
@@ -8,7 +9,7 @@ import type { Tensor } from "../../torch/tensor.js";
 import { unexpected } from "../../validate.js";
 
 /** What a pipeline needs of both its networks. */
-interface NetworkPart {
+export interface NetworkComponent {
   /** diffusers' name of the class; absent where diffusers has none. */
   readonly className?: string;
   readonly device: Device;
@@ -28,7 +29,7 @@ export interface SampleSizes {
 }
 
 /** The network that denoises latents; a `UNet2DModel` is one. */
-export interface DenoisingNetwork extends NetworkPart {
+export interface DenoisingNetwork extends NetworkComponent {
   readonly config: {
     readonly in_channels: number;
     readonly out_channels: number;
@@ -46,7 +47,7 @@ export interface DenoisingNetwork extends NetworkPart {
 }
 
 /** The network that makes pictures from latents; a `VQModel` is one. */
-export interface LatentDecoder extends NetworkPart {
+export interface LatentDecoder extends NetworkComponent {
   readonly config: {
     readonly latent_channels: number;
     readonly vq_embed_dim?: number | null;
@@ -68,8 +69,8 @@ export interface LDMComponents {
   readonly scheduler: Scheduler;
 }
 
-/** Check that each part that is given is one, and usable. @throws InvalidArgumentError; LatentDiffusionError `ERR_DISPOSED` */
-export function checkParts({ vqvae, unet, scheduler }: Partial<LDMComponents>): void {
+/** Check that each component that is given is one, and usable. @throws InvalidArgumentError; LatentDiffusionError `ERR_DISPOSED` */
+export function checkUsable({ vqvae, unet, scheduler }: Partial<LDMComponents>): void {
   if (unet !== undefined && (typeof unet?.forward !== "function" || typeof unet.stage !== "function"))
     throw unexpected("a UNet2DModel", "unet", unet);
   if (vqvae !== undefined && (typeof vqvae?.decode !== "function" || typeof vqvae.stage !== "function"))
@@ -77,23 +78,23 @@ export function checkParts({ vqvae, unet, scheduler }: Partial<LDMComponents>): 
   if (scheduler !== undefined && (typeof scheduler?.step !== "function" || typeof scheduler.clone !== "function")) {
     throw unexpected("a scheduler", "scheduler", scheduler);
   }
-  for (const [name, part] of [
+  for (const [name, component] of [
     ["unet", unet],
     ["vqvae", vqvae],
   ] as const) {
-    if (part?.disposed) throw new LatentDiffusionError("ERR_DISPOSED", `The ${name} was disposed`);
+    if (component?.disposed) throw new LatentDiffusionError("ERR_DISPOSED", `The ${name} was disposed`);
   }
 }
 
 /**
- * Check that a pipeline has all its parts, and that they fit each other.
+ * Check that a pipeline has all its components, and that they fit each other.
  * @throws InvalidArgumentError for something else; LatentDiffusionError `ERR_CONFIG_UNSUPPORTED` naming the key that does not fit
  */
-export function checkComponents(parts: LDMComponents): void {
-  const missing = (["vqvae", "unet", "scheduler"] as const).find((name) => parts[name] === undefined);
+export function checkComponents(components: LDMComponents): void {
+  const missing = COMPONENT_NAMES.find((name) => components[name] === undefined);
   if (missing) throw unexpected(`a ${missing === "scheduler" ? missing : "network"}`, missing, undefined);
-  checkParts(parts);
-  const { unet, vqvae } = parts;
+  checkUsable(components);
+  const { unet, vqvae } = components;
   const { in_channels: channels, out_channels: predicted, class_embed_type, num_class_embeds } = unet.config;
   if ((class_embed_type ?? null) !== null || (num_class_embeds ?? null) !== null) {
     throw misfit(
@@ -154,4 +155,48 @@ export function checkScalingFactor(value: unknown): number {
   throw value === 0
     ? new InvalidArgumentError("Expected a number other than 0 for scalingFactor")
     : unexpected("a finite number", "scalingFactor", value);
+}
+
+/**
+ * Move both networks or neither: each is made ready at its new place before the first is switched over. Both take their places in
+ * the queues of moves at once, so that pipelines that share components cannot wait for each other in a circle.
+ * @param checkAlive called before the switch; what it throws leaves everything as it was
+ */
+export async function moveComponents(
+  { unet, vqvae }: LDMComponents,
+  options: ExecutionOptions,
+  checkAlive: () => void,
+): Promise<void> {
+  checkAlive();
+  const results = await Promise.allSettled([unet, vqvae].map((component) => component.stage(options)));
+  const staged = results.flatMap((result) => (result.status === "fulfilled" ? [result.value] : []));
+  try {
+    for (const result of results) if (result.status === "rejected") throw result.reason;
+    checkAlive();
+  } catch (error) {
+    for (const execution of staged) execution.discard();
+    throw error;
+  }
+  for (const execution of staged) execution.commit();
+}
+
+interface Disposable {
+  dispose(): void;
+}
+
+/** How many pipelines that are not disposed hold each network. */
+const holders = new WeakMap<Disposable, number>();
+
+/** Note that one pipeline more holds these components. */
+export function holdComponents({ unet, vqvae }: LDMComponents): void {
+  for (const component of [unet, vqvae]) holders.set(component, (holders.get(component) ?? 0) + 1);
+}
+
+/** Note that one pipeline less holds these components, and free those that none holds any more. */
+export function releaseComponents({ unet, vqvae }: LDMComponents): void {
+  for (const component of [unet, vqvae]) {
+    const left = (holders.get(component) ?? 1) - 1;
+    holders.set(component, left);
+    if (left === 0) component.dispose();
+  }
 }

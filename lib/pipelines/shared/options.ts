@@ -1,8 +1,10 @@
 import { InvalidArgumentError, throwIfAborted } from "../../errors.js";
+import type { Image } from "../../image/image.js";
 import { Generator } from "../../torch/generator.js";
 import { checkGenerators, randomGenerator } from "../../schedulers/shared/noise.js";
 import type { Scheduler } from "../../schedulers/base.js";
 import {
+  checkBoolean,
   checkFunction,
   checkInteger,
   checkNumber,
@@ -11,9 +13,77 @@ import {
   checkSignal,
   unexpected,
 } from "../../validate.js";
-import { GENERATE_OPTIONS, type GenerateOptions, STREAM_OPTIONS, type StreamOptions } from "./generate-options.js";
-import { OUTPUT_TYPES, type OutputType } from "./image-pipeline-output.js";
-import { checkTimesteps, decoderScale, latentSizes, type LDMComponents } from "./pipeline-parts.js";
+import { checkTimesteps, decoderScale, latentSizes, type LDMComponents } from "./components.js";
+import { type ImagesOf, OUTPUT_TYPES, type OutputType } from "./decode.js";
+
+/** Where a run stands. */
+export interface Progress {
+  /** Steps done, from 1 to {@link Progress.steps}. */
+  readonly step: number;
+  readonly steps: number;
+  /** The timestep that was just done. */
+  readonly timestep: number;
+}
+
+/** Options of {@link LDMPipeline.generate} and {@link LDMPipeline.stream}. */
+export interface RunOptions<Type extends OutputType> {
+  /** Number of images; default 1. */
+  batchSize?: number;
+  /** Where all noise is drawn from: one for the batch, or an array of exactly one an image. */
+  generator?: Generator | readonly Generator[];
+  /** Instead of a generator: `Generator.fromSeed(seed)` for this run. Default: a random one. */
+  seed?: number | bigint;
+  /** The weight of fresh noise in each step, in [0, 1]; default 0. */
+  eta?: number;
+  /** Default 50. */
+  numInferenceSteps?: number;
+  /** What the images are given as; default `"image"`. */
+  outputType?: Type;
+  /** In pixels; default: what the network was made for. */
+  height?: number;
+  /** In pixels; default: what the network was made for. */
+  width?: number;
+  /** Give images that hold NaN or infinity too, instead of `ERR_NON_FINITE_OUTPUT`; default false. */
+  allowNonFinite?: boolean;
+  /** Stops the run: between steps, between the stages of decoding, and without waiting for what runs. */
+  signal?: AbortSignal;
+}
+
+/** Options of {@link LDMPipeline.generate}. */
+export interface GenerateOptions<Type extends OutputType = "image"> extends RunOptions<Type> {
+  /** Called after each step; a promise is waited for, and what it throws ends the run. */
+  onProgress?: (progress: Progress) => unknown;
+}
+
+/** Options of {@link LDMPipeline.stream}. */
+export interface StreamOptions<Type extends OutputType = "image"> extends RunOptions<Type> {
+  /** Give a preview every so many steps, and at the last; default: none. */
+  previewEvery?: number;
+}
+
+/** One event of {@link LDMPipeline.stream}: one after each step, and a last one with the images. */
+export interface StreamEvent<Type extends OutputType = "image"> extends Progress {
+  /** What the clean images are predicted to be, as small as the latents, one an image; their colours only resemble the images'. */
+  readonly preview?: readonly Image[];
+  /** In the last event only. */
+  readonly images?: ImagesOf<Type>;
+}
+
+const RUN_OPTIONS = [
+  "batchSize",
+  "generator",
+  "seed",
+  "eta",
+  "numInferenceSteps",
+  "outputType",
+  "height",
+  "width",
+  "allowNonFinite",
+  "signal",
+] as const;
+
+export const GENERATE_OPTIONS: readonly string[] = [...RUN_OPTIONS, "onProgress"];
+export const STREAM_OPTIONS: readonly string[] = [...RUN_OPTIONS, "previewEvery"];
 
 /** A run whose every option has been checked. */
 export interface RunPlan<Type extends OutputType = OutputType> {
@@ -26,6 +96,9 @@ export interface RunPlan<Type extends OutputType = OutputType> {
   /** `[batch, channels, height, width]` */
   readonly latentShape: readonly [number, number, number, number];
   readonly outputType: Type;
+  /** What latents are divided by before they are decoded. */
+  readonly scalingFactor: number;
+  readonly allowNonFinite: boolean;
   readonly signal: AbortSignal | undefined;
   /** Steps from one preview to the next; undefined: none. */
   readonly previewEvery: number | undefined;
@@ -35,8 +108,9 @@ export interface RunPlan<Type extends OutputType = OutputType> {
 
 type AllOptions<Type extends OutputType> = GenerateOptions<Type> & StreamOptions<Type>;
 
-/** What may end a run but its options. */
-export interface RunGuard {
+/** What a run takes from its pipeline. */
+export interface RunContext {
+  readonly scalingFactor: number;
   /** Throws if the pipeline is disposed. */
   readonly checkAlive: () => void;
   /** Aborted when nobody wants the rest. */
@@ -44,16 +118,16 @@ export interface RunGuard {
 }
 
 /**
- * Check all options of a run against each other and the parts, before any work is done.
+ * Check all options of a run against each other and the components, before any work is done.
  * @param method which method's options they are
  * @throws InvalidArgumentError `ERR_INVALID_ARGUMENT` naming the option; LatentDiffusionError `ERR_CONFIG_UNSUPPORTED` for a
- *   schedule that the parts cannot run; AbortError
+ *   schedule that the components cannot run; AbortError
  */
 export function planRun<Type extends OutputType>(
-  parts: LDMComponents,
+  components: LDMComponents,
   options: GenerateOptions<Type> | StreamOptions<Type> | undefined,
   method: "generate" | "stream",
-  { checkAlive, left }: RunGuard,
+  { scalingFactor, checkAlive, left }: RunContext,
 ): RunPlan<Type> {
   const known = method === "generate" ? GENERATE_OPTIONS : STREAM_OPTIONS;
   const given: Partial<AllOptions<Type>> = checkOptions<AllOptions<Type>>(options, known, `LDMPipeline.${method}`);
@@ -64,18 +138,19 @@ export function planRun<Type extends OutputType>(
   const batchSize = checkInteger(batch, "batchSize", 1);
   const eta = checkNumber(weight, "eta", 0, 1);
   const outputType = checkOneOf(type, "outputType", OUTPUT_TYPES) as Type;
-  if (outputType === "image") checkImageChannels(parts);
+  const allowNonFinite = checkBoolean(given.allowNonFinite ?? false, "allowNonFinite");
+  if (outputType === "image") checkImageChannels(components);
   const previewEvery =
     given.previewEvery === undefined ? undefined : checkInteger(given.previewEvery, "previewEvery", 1);
   const latentShape = [
     batchSize,
-    parts.unet.config.in_channels,
-    ...latentSize(parts, given.height, given.width),
+    components.unet.config.in_channels,
+    ...latentSize(components, given.height, given.width),
   ] as const;
-  const scheduler = scheduleRun(parts, checkInteger(steps, "numInferenceSteps", 1), eta);
+  const scheduler = scheduleRun(components, checkInteger(steps, "numInferenceSteps", 1), eta);
   throwIfAborted(signal);
   // Last, since a generator made for the run is not to be left behind by a check that fails.
-  const generator = chooseGenerator(given.generator, given.seed, batchSize, parts);
+  const generator = chooseGenerator(given.generator, given.seed, batchSize, components);
   return {
     scheduler,
     eta,
@@ -83,6 +158,8 @@ export function planRun<Type extends OutputType>(
     ownsGenerator: given.generator === undefined,
     latentShape,
     outputType,
+    scalingFactor,
+    allowNonFinite,
     signal,
     previewEvery,
     checkAlive: () => {

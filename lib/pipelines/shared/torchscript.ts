@@ -1,10 +1,105 @@
-import { LatentDiffusionError } from "../../errors.js";
-import { ScriptNetwork } from "../../models/script-network.js";
+import { checkExecution } from "../../torch/device.js";
+import { InvalidArgumentError, LatentDiffusionError } from "../../errors.js";
+import type { JsonObject } from "../../files/json.js";
 import { readJsonObject } from "../../config/config-file.js";
-import type { ScriptArgument, ScriptModule } from "../../torch/script-module.js";
+import { ScriptNetwork } from "../../models/script-network.js";
+import type { DDIMConfigKeys } from "../../schedulers/ddim.js";
+import { readScheduler, schedulerFromConfig } from "../../schedulers/known.js";
+import type { Scheduler } from "../../schedulers/base.js";
+import {
+  EXECUTION_OPTIONS,
+  type ExecutionOptions,
+  type ScriptArgument,
+  ScriptModule,
+} from "../../torch/script-module.js";
 import { op, Tensor } from "../../torch/tensor.js";
-import { checkInteger, checkOptions, unexpected } from "../../validate.js";
-import { checkScalingFactor, type DenoisingNetwork, type LatentDecoder } from "./pipeline-parts.js";
+import { checkInteger, checkOptions, checkString, unexpected } from "../../validate.js";
+import { checkScalingFactor, checkUsable, type DenoisingNetwork, type LatentDecoder } from "./components.js";
+
+/** What {@link LDMPipeline.fromTorchScript} takes. */
+export interface TorchScriptOptions extends ExecutionOptions {
+  /** A file, or a loaded module: `forward(sample, timestep)` gives what the scheduler's `prediction_type` says. */
+  unet: string | ScriptModule;
+  /** A file, or a loaded module: `forward(latents)` quantises them and makes pictures in [-1, 1]; it does not scale. */
+  vqDecoder: string | ScriptModule;
+  /** A scheduler, its config, or the folder of a `scheduler_config.json`. */
+  scheduler: Scheduler | Partial<DDIMConfigKeys> | JsonObject | string;
+  /** What the files do not say, or a JSON file of it. */
+  config: TorchScriptConfig | string;
+  /** Required to load files: **loading TorchScript runs code of the file**. */
+  trusted: boolean;
+}
+
+/** What TorchScript files make. */
+export interface TorchScriptComponents {
+  readonly vqvae: TorchScriptDecoder;
+  readonly unet: TorchScriptUNet;
+  readonly scheduler: Scheduler;
+}
+
+/** Load the components that a pipeline of TorchScript modules has; nothing stays open if one fails. */
+export async function loadTorchScript(options: TorchScriptOptions): Promise<TorchScriptComponents> {
+  const known = ["unet", "vqDecoder", "scheduler", "config", "trusted", ...EXECUTION_OPTIONS];
+  const { unet, vqDecoder, scheduler, config, trusted, ...execution } = checkOptions(
+    options,
+    known,
+    "LDMPipeline.fromTorchScript",
+  );
+  checkExecution(execution);
+  checkSource(unet, "unet");
+  checkSource(vqDecoder, "vqDecoder");
+  if (config === undefined) throw unexpected("an object or a path", "config", config);
+  if (unet === vqDecoder && unet instanceof ScriptModule)
+    throw new InvalidArgumentError("Expected two modules for unet and vqDecoder but received one");
+  const complete = await readTorchScriptConfig(config);
+  const ownScheduler = await makeScheduler(scheduler);
+  const loading = { ...execution, trusted: trusted === true };
+  const unetModule = await openModule(unet, "unet", loading);
+  try {
+    const decoder = await openModule(vqDecoder, "vqDecoder", loading);
+    return {
+      vqvae: new TorchScriptDecoder(decoder, complete),
+      unet: new TorchScriptUNet(unetModule, complete),
+      scheduler: ownScheduler,
+    };
+  } catch (error) {
+    if (unetModule !== unet) unetModule.dispose();
+    throw error;
+  }
+}
+
+async function makeScheduler(given: unknown): Promise<Scheduler> {
+  if (typeof given === "string") return readScheduler(checkString(given, "scheduler"));
+  if (typeof given !== "object" || given === null)
+    throw unexpected("a scheduler, its config or a folder", "scheduler", given);
+  if (!("step" in given)) return schedulerFromConfig(given);
+  checkUsable({ scheduler: given as Scheduler });
+  return given as Scheduler;
+}
+
+/** Load a file, or take a module as it is; it must have what the pipeline calls. */
+async function openModule(
+  given: string | ScriptModule,
+  option: string,
+  loading: ExecutionOptions & { trusted: boolean },
+): Promise<ScriptModule> {
+  const module = given instanceof ScriptModule ? given : await ScriptModule.load(given, loading);
+  const { methods } = module.info;
+  if (methods.includes("forward")) return module;
+  if (module !== given) module.dispose();
+  const found = methods.length > 0 ? methods.join(", ") : "none";
+  throw new LatentDiffusionError(
+    "ERR_TORCHSCRIPT_INVALID",
+    `Expected a TorchScript module with the method forward for ${option} but received one with ${found}`,
+  );
+}
+
+function checkSource(value: unknown, option: string): asserts value is string | ScriptModule {
+  if (!(value instanceof ScriptModule) && (typeof value !== "string" || value === ""))
+    throw unexpected("a path or a ScriptModule", option, value);
+  if (value instanceof ScriptModule && value.disposed)
+    throw new InvalidArgumentError(`The module for ${option} was disposed`);
+}
 
 /** What TorchScript files do not say themselves; `models/export_torchscript.py` writes it as `config.json`. */
 export interface TorchScriptConfig {
@@ -59,8 +154,8 @@ function checkSampleSize(value: unknown): number | readonly number[] | null {
   return value.map((size, i) => checkInteger(size, `config.sample_size[${i}]`, 1));
 }
 
-/** A part of a pipeline that runs the `forward` of one TorchScript module. */
-abstract class TorchScriptPart extends ScriptNetwork {
+/** A component of a pipeline that runs the `forward` of one TorchScript module. */
+abstract class TorchScriptComponent extends ScriptNetwork {
   protected async run(args: readonly ScriptArgument[], what: string, signal: AbortSignal | undefined): Promise<Tensor> {
     const result = await this.module.call("forward", args, { signal });
     // An export with return_dict=False gives a tuple of one.
@@ -74,7 +169,7 @@ abstract class TorchScriptPart extends ScriptNetwork {
 }
 
 /** A UNet that was exported to TorchScript: `forward(sample, timestep)`, the timestep a float32 tensor without dimensions. */
-export class TorchScriptUNet extends TorchScriptPart implements DenoisingNetwork {
+export class TorchScriptUNet extends TorchScriptComponent implements DenoisingNetwork {
   readonly config: DenoisingNetwork["config"];
 
   constructor(module: ScriptModule, { in_channels, out_channels, sample_size }: CompleteTorchScriptConfig) {
@@ -102,7 +197,7 @@ export class TorchScriptUNet extends TorchScriptPart implements DenoisingNetwork
 }
 
 /** A decoder that was exported to TorchScript: `forward(latents)`; it quantises, and does not scale. */
-export class TorchScriptDecoder extends TorchScriptPart implements LatentDecoder {
+export class TorchScriptDecoder extends TorchScriptComponent implements LatentDecoder {
   readonly config: LatentDecoder["config"];
 
   constructor(
