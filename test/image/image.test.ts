@@ -163,7 +163,7 @@ t.test("save takes the format from the extension, whole or not at all", async (t
 t.test("sharp is loaded on first use only, and its absence is told", async (t) => {
   // A fresh copy of the module, in which require finds no sharp.
   const load = Module.createRequire(__filename);
-  const file = load.resolve("../lib/image.js");
+  const file = load.resolve("../../lib/image/image.js");
   const internals = Module as unknown as { _load: (request: string, ...rest: unknown[]) => unknown };
   const original = internals._load;
   const cached = load.cache[file];
