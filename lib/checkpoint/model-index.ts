@@ -83,7 +83,7 @@ export function pipelineConfig(index: ModelIndex): PipelineConfig {
  * @throws LatentDiffusionError `ERR_IO`
  */
 export async function writeModelIndex(folder: string, config: PipelineConfig): Promise<void> {
-  await writeConfig(folder, FILE_NAME, CLASS_NAME, config);
+  await writeConfig(folder, FILE_NAME, { className: CLASS_NAME, fields: {} }, config);
 }
 
 /** Take `model_index.json` away, so that a folder is not read while its parts are replaced. */

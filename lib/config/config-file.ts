@@ -3,6 +3,9 @@ import { join } from "node:path";
 import { LatentDiffusionError } from "../errors.js";
 import { type PendingFile, raiseIo, replaceFiles, writeWhole } from "../files/atomic-file.js";
 import { decodeUtf8, isJsonObject, type JsonObject, MAX_JSON_BYTES, parseJson } from "../files/json.js";
+import { type ConfigClass, DEFAULTED, defaultedKeys } from "./config.js";
+import type { Fields } from "./fields.js";
+import { spellingOf, wholeNumberTokens, withSpelling } from "./number-spelling.js";
 import { stringifyConfig } from "./python-json.js";
 
 export type { JsonObject, JsonValue } from "../files/json.js";
@@ -10,21 +13,20 @@ export type { JsonObject, JsonValue } from "../files/json.js";
 /** The version whose files these are: what a reader in Python may rely on. */
 export const DIFFUSERS_VERSION = "0.42.1";
 
+/** The largest config file that is read; real ones have at most some ten thousand bytes, of which most are `trained_betas`. */
+const MAX_CONFIG_BYTES = 1_000_000;
+
 /**
  * What diffusers keeps in a config while it runs and never writes; and `_name_or_path`, the folder that it last loaded the
  * file from, which is false of a copy and nobody else's to know.
  */
-const TRANSIENT_KEYS: readonly string[] = [
-  "_ignore_files",
-  "_name_or_path",
-  "_use_default_values",
-  "_pre_quantization_dtype",
-];
+const TRANSIENT_KEYS: readonly string[] = ["_ignore_files", "_name_or_path", DEFAULTED, "_pre_quantization_dtype"];
 
 /**
  * Read a component's config file, whole, `_class_name` and keys of other classes included; `NaN` and `Infinity` are read as Python does.
+ * The result remembers which whole numbers the file wrote as floats.
  * @param fileName `"config.json"` or `"scheduler_config.json"`
- * @param className the `_class_name` that the file may give, or several
+ * @param className the `_class_name` that the file may give, or several; a file that gives none gets the first
  * @throws LatentDiffusionError `ERR_CHECKPOINT_NOT_FOUND`; `ERR_CHECKPOINT_INVALID` with line and column where it is not JSON;
  *   `ERR_CONFIG_UNSUPPORTED` where it is another class's
  */
@@ -34,43 +36,54 @@ export async function readConfig(
   className: string | readonly string[],
 ): Promise<JsonObject> {
   const path = join(folder, fileName);
-  const config = await readJsonObject(path);
+  const text = await readText(path, MAX_CONFIG_BYTES);
+  const config = parseObject(text, path);
   const expected = typeof className === "string" ? [className] : className;
   const found = config._class_name;
-  // diffusers writes it always and needs it never: a config written by hand may lack it.
+  // diffusers always writes it and never needs it: a config written by hand may lack it.
   if (found !== undefined && (typeof found !== "string" || !expected.includes(found))) {
     throw new LatentDiffusionError(
       "ERR_CONFIG_UNSUPPORTED",
       `${path}: Expected ${expected.map((name) => JSON.stringify(name)).join(" or ")} for _class_name but received ${JSON.stringify(found)}`,
     );
   }
-  return config;
+  return withSpelling({ ...config, _class_name: found ?? expected[0] ?? "" }, wholeNumberTokens(text));
 }
 
 /**
- * Write a component's config file as diffusers does: sorted keys, two spaces, `_class_name` and `_diffusers_version` set.
+ * Write a component's config file as diffusers does: sorted keys, two spaces, `_class_name` and `_diffusers_version` set, floats with a
+ * point. What a file left out stays left out where Python would read the same value.
  * @param folder is made if it does not exist
+ * @param kind the class that the file is for, with the keys whose numbers are floats
  * @throws LatentDiffusionError `ERR_IO`
  * @see diffusers.ConfigMixin.save_config
  */
-export async function writeConfig(
+export async function writeConfig<Keys extends object>(
   folder: string,
   fileName: string,
-  className: string,
+  kind: ConfigClass<Keys>,
   config: JsonObject,
 ): Promise<void> {
   await mkdir(folder, { recursive: true }).catch(raiseIo(`Cannot make the folder ${folder}`));
-  await replaceFiles([configFile(folder, fileName, className, config)]);
+  await replaceFiles([configFile(folder, fileName, kind, config)]);
 }
 
 /** What {@link writeConfig} writes, for a caller that has more files to put in place. */
-export function configFile(folder: string, fileName: string, className: string, config: JsonObject): PendingFile {
-  const kept = Object.entries(config).filter(([key]) => !TRANSIENT_KEYS.includes(key));
-  const text = stringifyConfig({
-    ...Object.fromEntries(kept),
-    _class_name: className,
-    _diffusers_version: DIFFUSERS_VERSION,
-  });
+export function configFile<Keys extends object>(
+  folder: string,
+  fileName: string,
+  { className, fields }: ConfigClass<Keys>,
+  config: JsonObject,
+): PendingFile {
+  const byName = fields as Fields<Record<string, unknown>>;
+  const unset = config._class_name === undefined ? new Set<string>() : defaultedKeys(config);
+  const isLeftOut = (key: string, value: unknown): boolean =>
+    TRANSIENT_KEYS.includes(key) || (unset.has(key) && JSON.stringify(value) === JSON.stringify(byName[key]?.fallback));
+  const kept = Object.entries(config).filter(([key, value]) => !isLeftOut(key, value));
+  const text = stringifyConfig(
+    { ...Object.fromEntries(kept), _class_name: className, _diffusers_version: DIFFUSERS_VERSION },
+    { isFloat: (key) => byName[key]?.isFloat ?? false, spelling: spellingOf(config) },
+  );
   return { path: join(folder, fileName), write: (temporary) => writeWhole(temporary, text) };
 }
 
@@ -79,14 +92,15 @@ export function configFile(folder: string, fileName: string, className: string, 
  * @throws LatentDiffusionError `ERR_CHECKPOINT_NOT_FOUND`, `ERR_CHECKPOINT_INVALID`, `ERR_IO`
  */
 export async function readJsonObject(path: string): Promise<JsonObject> {
+  return parseObject(await readText(path, MAX_JSON_BYTES), path);
+}
+
+async function readText(path: string, limit: number): Promise<string> {
   let bytes: Uint8Array;
   try {
     const { size } = await stat(path);
-    if (size > MAX_JSON_BYTES)
-      throw new LatentDiffusionError(
-        "ERR_CHECKPOINT_INVALID",
-        `${path}: ${size} bytes, above the bound of ${MAX_JSON_BYTES}`,
-      );
+    if (size > limit)
+      throw new LatentDiffusionError("ERR_CHECKPOINT_INVALID", `${path}: ${size} bytes, above the bound of ${limit}`);
     bytes = await readFile(path);
   } catch (cause) {
     if (cause instanceof LatentDiffusionError) throw cause;
@@ -94,7 +108,11 @@ export async function readJsonObject(path: string): Promise<JsonObject> {
     if (code !== "ENOENT" && code !== "ENOTDIR") return raiseIo(`Cannot read ${path}`)(cause);
     throw new LatentDiffusionError("ERR_CHECKPOINT_NOT_FOUND", `${path} does not exist`, { cause });
   }
-  const json = parseJson(decodeUtf8(bytes, path), path, { nonFinite: true });
+  return decodeUtf8(bytes, path);
+}
+
+function parseObject(text: string, path: string): JsonObject {
+  const json = parseJson(text, path, { nonFinite: true });
   if (!isJsonObject(json))
     throw new LatentDiffusionError(
       "ERR_CHECKPOINT_INVALID",

@@ -1,29 +1,45 @@
-import { InvalidArgumentError, LatentDiffusionError } from "../errors.js";
-import { copyJson, type JsonObject, type JsonValue } from "../files/json.js";
-import { checkPlainObject, describe, suggest } from "../validate.js";
+import { LatentDiffusionError } from "../errors.js";
+import { describe } from "../validate.js";
 
-/** One key of a class's config: diffusers' default, and the check that makes a value of JSON one of the key. */
+/** One key of a class's config: diffusers' default, Python's type, and the check of a value. */
 export interface Field<T> {
   readonly fallback: T;
+  /** Whether Python holds a float here: a whole number is then written as `1.0`. */
+  readonly isFloat: boolean;
+  /** Return the value, a copy where it is a list; throw for what this package does not run. */
   readonly check: (value: unknown, key: string) => T;
 }
 
 /** All keys of a class's config. */
 export type Fields<Keys> = { readonly [Key in keyof Keys]: Field<Keys[Key]> };
 
-/** A checked config: every key of the class, and what else a file holds. Frozen, as deep as it goes. */
-export type Config<Keys> = Keys & JsonObject;
-
-/** How {@link completeConfig} reads a config. */
-export interface Reading<Keys> {
-  /** Whether it is known to come from a file; else a `_class_name` tells. */
-  readonly fromFile?: boolean;
-  /** Values for keys that a file leaves out, where they are not diffusers' defaults. */
-  readonly absentInFile?: Partial<Keys>;
+/** The range of a number, both ends included, unless it says otherwise. */
+export interface Bounds {
+  readonly min?: number;
+  readonly max?: number;
+  /** The number must be larger than this. */
+  readonly above?: number;
+  /** Whether 0 is refused. */
+  readonly nonZero?: boolean;
 }
 
-/** Configs that came out of {@link completeConfig}: they may go in again, whatever foreign keys their file had. */
-const COMPLETE = new WeakSet<object>();
+/**
+ * The most channels, groups and sizes of an embedding. Published networks stay below 4,096; a convolution between two layers of
+ * this many weighs 9.7 GB in float32.
+ */
+export const MAX_CHANNELS = 16_384;
+
+/** The most levels of a network. Each one halves height and width; published networks have at most 7. */
+export const MAX_LEVELS = 16;
+
+/** The most layers per block. Published networks have at most 8; this many times {@link MAX_LEVELS} is composed in half a second. */
+export const MAX_LAYERS = 64;
+
+/** The most training timesteps. Published models have at most 4,000; a table of this many is made in a few milliseconds. */
+export const MAX_TRAIN_TIMESTEPS = 100_000;
+
+/** The most entries of a table of classes or codes. Published codebooks have at most 2^18. */
+export const MAX_EMBEDDINGS = 2 ** 24;
 
 /** Build the error for a value that this package does not run: what was expected, for which key, what came. */
 export function unsupported(key: string, expected: string, value: unknown): LatentDiffusionError {
@@ -34,90 +50,55 @@ export function unsupported(key: string, expected: string, value: unknown): Late
 }
 
 function describeJson(value: unknown): string {
-  if (!Array.isArray(value)) return describe(value);
-  const text = JSON.stringify(value);
-  return text.length > 200 ? describe(value) : text;
+  if (!Array.isArray(value) || value.length > 20) return describe(value);
+  return `[${value.map((item) => (typeof item === "string" ? JSON.stringify(item.slice(0, 60)) : describe(item).replace(/ of type number$/, ""))).join(", ")}]`;
 }
 
-/**
- * Check a config and fill in the keys that it leaves out.
- * @param config a literal, where an unknown key is an error; or what a file holds, where keys of other classes are kept
- * @throws InvalidArgumentError `ERR_INVALID_ARGUMENT` naming the unknown key and the nearest known one
- * @throws LatentDiffusionError `ERR_CONFIG_UNSUPPORTED` naming key and value
- */
-export function completeConfig<Keys extends object>(
-  className: string,
-  fields: Fields<Keys>,
-  config: object,
-  { fromFile: isFile = false, absentInFile = {} }: Reading<Keys> = {},
-): Config<Keys> {
-  const given = checkPlainObject(config, "a config object", className);
-  const known = Object.keys(fields);
-  const fromFile = isFile || COMPLETE.has(config) || given._class_name !== undefined;
-  if (given._class_name !== undefined && given._class_name !== className)
-    throw unsupported("_class_name", JSON.stringify(className), given._class_name);
-  const complete: Record<string, JsonValue> = {};
-  for (const key of Object.keys(given)) {
-    if (known.includes(key)) continue;
-    if (!fromFile)
-      throw new InvalidArgumentError(
-        `Unknown key ${JSON.stringify(key)} for the config of ${className}${suggest(key, known)}`,
-      );
-    define(complete, key, copyJson(given[key], key));
-  }
-  for (const key of known as (keyof Keys & string)[]) {
-    const field = fields[key];
-    const value =
-      given[key] === undefined
-        ? ((fromFile ? absentInFile[key] : undefined) ?? field.fallback)
-        : field.check(given[key], key);
-    define(complete, key, value);
-  }
-  COMPLETE.add(complete);
-  return deepFreeze(complete) as Config<Keys>;
-}
-
-/** Assigning to a foreign key named `__proto__` would change the prototype. */
-function define(target: object, key: string, value: unknown): void {
-  Object.defineProperty(target, key, { value, enumerable: true });
-}
-
-function deepFreeze<T>(value: T): T {
-  if (typeof value !== "object" || value === null) return value;
-  for (const inner of Object.values(value)) deepFreeze(inner);
-  return Object.freeze(value);
-}
-
-/** A whole number of at least `min`. */
-export function integer(fallback: number, min = 1): Field<number> {
+/** A whole number, at least 1 unless `min` is given. */
+export function integer(fallback: number, { min = 1, max = Number.MAX_SAFE_INTEGER }: Bounds = {}): Field<number> {
+  const range = max === Number.MAX_SAFE_INTEGER ? `of at least ${min}` : `from ${min} to ${max}`;
   return {
     fallback,
+    isFloat: false,
     check: (value, key) => {
-      if (typeof value === "number" && Number.isSafeInteger(value) && value >= min) return value;
-      throw unsupported(key, `an integer of at least ${min}`, value);
+      if (typeof value === "number" && Number.isSafeInteger(value) && value >= min && value <= max) return value;
+      throw unsupported(key, `an integer ${range}`, value);
     },
   };
 }
 
-/** A finite number that `accept` takes. */
-export function number(
-  fallback: number,
-  expected = "a finite number",
-  accept: (value: number) => boolean = () => true,
-): Field<number> {
+/** A finite number that Python holds as a float. */
+export function float(fallback: number, bounds: Bounds = {}): Field<number> {
+  return { ...number(fallback, bounds), isFloat: true };
+}
+
+/** A finite number whose default is an int in Python, whatever its annotation says. */
+export function number(fallback: number, bounds: Bounds = {}): Field<number> {
+  const { min = -Infinity, max = Infinity, above = -Infinity, nonZero = false } = bounds;
   return {
     fallback,
+    isFloat: false,
     check: (value, key) => {
-      if (typeof value === "number" && Number.isFinite(value) && accept(value)) return value;
-      throw unsupported(key, expected, value);
+      const fits = typeof value === "number" && Number.isFinite(value) && value >= min && value <= max;
+      if (fits && value > above && !(nonZero && value === 0)) return value;
+      throw unsupported(key, `a finite number${describeBounds(bounds)}`, value);
     },
   };
+}
+
+function describeBounds({ min, max, above, nonZero = false }: Bounds): string {
+  if (nonZero) return " other than 0";
+  if (above !== undefined) return ` above ${above}`;
+  if (min !== undefined && max !== undefined) return ` from ${min} to ${max}`;
+  if (min !== undefined) return ` of at least ${min}`;
+  return max === undefined ? "" : ` of at most ${max}`;
 }
 
 /** True or false. */
-export function flag(fallback: boolean): Field<boolean> {
+export function boolean(fallback: boolean): Field<boolean> {
   return {
     fallback,
+    isFloat: false,
     check: (value, key) => {
       if (typeof value === "boolean") return value;
       throw unsupported(key, "true or false", value);
@@ -126,9 +107,10 @@ export function flag(fallback: boolean): Field<boolean> {
 }
 
 /** One of a closed set of values. */
-export function oneOf<T extends string | number>(fallback: T, known: readonly T[]): Field<T> {
+export function oneOf<const T extends string | number>(fallback: NoInfer<T>, known: readonly T[]): Field<T> {
   return {
     fallback,
+    isFloat: false,
     check: (value, key) => {
       const found = known.find((candidate) => candidate === value);
       if (found !== undefined) return found;
@@ -139,15 +121,17 @@ export function oneOf<T extends string | number>(fallback: T, known: readonly T[
 
 /** What a field takes, or null, which is the default unless another is given. */
 export function nullable<T>(field: Field<T>, fallback: T | null = null): Field<T | null> {
-  return { fallback, check: (value, key) => (value === null ? null : field.check(value, key)) };
+  return { ...field, fallback, check: (value, key) => (value === null ? null : field.check(value, key)) };
 }
 
-/** A list of at least one of what a field takes. */
-export function listOf<T>(fallback: readonly T[], item: Field<T>): Field<readonly T[]> {
+/** A list of 1 to `max` of what a field takes. */
+export function listOf<T>(fallback: readonly T[], item: Field<T>, max: number): Field<readonly T[]> {
   return {
     fallback,
+    isFloat: item.isFloat,
     check: (value, key) => {
       if (!Array.isArray(value) || value.length === 0) throw unsupported(key, "a list", value);
+      if (value.length > max) throw unsupported(key, `a list of at most ${max}`, value);
       return value.map((element: unknown, i) => item.check(element, `${key}[${i}]`));
     },
   };
@@ -156,15 +140,15 @@ export function listOf<T>(fallback: readonly T[], item: Field<T>): Field<readonl
 /** The size of a picture: one number, or height and width. It changes nothing in a network. */
 export const sampleSize: Field<number | readonly number[]> = {
   fallback: 32,
+  isFloat: false,
   check: (value, key) => {
-    const sizes: unknown[] = Array.isArray(value) ? value : [value];
-    if (
-      sizes.length > 2 ||
-      (Array.isArray(value) && sizes.length !== 2) ||
-      !sizes.every((size) => Number.isSafeInteger(size) && Number(size) >= 1)
-    ) {
-      throw unsupported(key, "an integer of at least 1, or two of them", value);
-    }
-    return Array.isArray(value) ? (sizes as number[]).slice() : (value as number);
+    const sizes: readonly unknown[] = Array.isArray(value) ? value : [value];
+    const fits = sizes.length === (Array.isArray(value) ? 2 : 1) && sizes.every(isSize);
+    if (!fits) throw unsupported(key, "an integer of at least 1, or two of them", value);
+    return Array.isArray(value) ? sizes.filter(isSize) : Number(value);
   },
 };
+
+function isSize(value: unknown): value is number {
+  return typeof value === "number" && Number.isSafeInteger(value) && value >= 1;
+}

@@ -1,65 +1,54 @@
 import { isJsonObject, type JsonObject, type JsonValue } from "../files/json.js";
+import { isFloatToken, pathOf, type Spelling } from "./number-spelling.js";
 
-/**
- * The config keys of diffusers 0.42.1's UNet2DModel, VQModel and schedulers whose values are floats in Python. JavaScript has
- * one type of number, so a file's `1.0` arrives as `1`; by these names it leaves as `1.0` again, and a config that was
- * never in Python gets what Python would have written. Keys of other classes that happen to hold a whole float are
- * written as integers, which Python compares as equal.
- */
-const FLOAT_KEYS: ReadonlySet<string> = new Set([
-  "beta_end",
-  "beta_start",
-  "clip_sample_range",
-  "dropout",
-  "dynamic_thresholding_ratio",
-  "eta",
-  "flow_shift",
-  "lambda_min_clipped",
-  "max_shift",
-  "base_shift",
-  "norm_eps",
-  "rho",
-  "s_noise",
-  "sample_max_value",
-  "sampling_eps",
-  "scaling_factor",
-  "shift",
-  "shift_terminal",
-  "sigma_data",
-  "sigma_max",
-  "sigma_min",
-  "snr",
-  "snr_shift_scale",
-  "timestep_scaling",
-  "trained_betas",
-]);
-
-/** As Python's `json.dumps(value, indent=2, sort_keys=True)` and a newline, the way diffusers writes its files. */
-export function stringifyConfig(value: JsonObject): string {
-  return `${format(value, "", false)}\n`;
+/** Which whole numbers are floats to Python. */
+export interface FloatRules {
+  /** Whether a key of the top level holds floats. */
+  readonly isFloat?: (key: string) => boolean;
+  /** How the file that the value came from spelled a number; it overrules the key. */
+  readonly spelling?: Spelling;
 }
 
-function format(value: JsonValue, indent: string, isFloat: boolean): string {
-  if (typeof value === "number") return formatNumber(value, isFloat);
+/** As Python's `json.dumps(value, indent=2, sort_keys=True)` and a newline, the way diffusers writes its files. */
+export function stringifyConfig(value: JsonObject, rules: FloatRules = {}): string {
+  return `${format(value, { indent: "", path: "", isFloat: false }, rules)}\n`;
+}
+
+/** Where a value is. */
+interface Place {
+  readonly indent: string;
+  readonly path: string;
+  /** Whether its key holds floats. */
+  readonly isFloat: boolean;
+}
+
+function format(value: JsonValue, { indent, path, isFloat }: Place, rules: FloatRules): string {
+  if (typeof value === "number") {
+    const token = rules.spelling?.[path];
+    return formatNumber(value, token !== undefined && Number(token) === value ? isFloatToken(token) : isFloat);
+  }
   if (typeof value === "string") return formatString(value);
   if (typeof value !== "object" || value === null) return String(value);
-  const inner = `${indent}  `;
+  const inner = (key: string | number, own: boolean): Place => ({
+    indent: `${indent}  `,
+    path: pathOf(path, key),
+    isFloat: own,
+  });
   if (isJsonObject(value)) {
     const keys = Object.keys(value)
       .filter((key) => value[key] !== undefined)
       .sort(byCodePoint);
-    return bracket(
-      "{",
-      "}",
-      indent,
-      keys.map((key) => `${formatString(key)}: ${format(value[key] ?? null, inner, FLOAT_KEYS.has(key))}`),
-    );
+    const entry = (key: string): string => {
+      const own = path === "" ? (rules.isFloat?.(key) ?? false) : isFloat;
+      return `${formatString(key)}: ${format(value[key] ?? null, inner(key, own), rules)}`;
+    };
+    return bracket("{", "}", indent, keys.map(entry));
   }
   return bracket(
     "[",
     "]",
     indent,
-    value.map((item) => format(item, inner, isFloat)),
+    value.map((item, i) => format(item, inner(i, isFloat), rules)),
   );
 }
 

@@ -5,7 +5,8 @@ import { checkExecution } from "../torch/device.js";
 import { InvalidArgumentError, LatentDiffusionError } from "../errors.js";
 import { Generator } from "../torch/generator.js";
 import type { Device, DType, ModuleSpec } from "../native/contract.js";
-import { configFile, type JsonObject, readConfig } from "../config/config-file.js";
+import type { Config, ConfigClass } from "../config/config.js";
+import { configFile, readConfig } from "../config/config-file.js";
 import {
   matchWeights,
   type OpenWeights,
@@ -41,16 +42,15 @@ interface HasSpec {
 }
 
 /** What tells one class of network from another. */
-export interface NetworkClass<Config, Network extends HasSpec> {
-  readonly className: string;
-  /** Check a config, which came from a file or did not, and write the network for it. */
-  readonly write: (config: object, fromFile: boolean) => { readonly config: Config; readonly network: Network };
+export interface NetworkClass<Keys extends object, Network extends HasSpec> extends ConfigClass<Keys> {
+  /** Check a config, and write the network for it. */
+  readonly write: (config: object) => { readonly config: Config<Keys>; readonly network: Network };
 }
 
 /** What {@link NetworkModel}'s subclasses are made of. */
-export interface NetworkParts<Config, Network> {
-  readonly className: string;
-  readonly config: Config;
+export interface NetworkParts<Keys extends object, Network> {
+  readonly kind: ConfigClass<Keys>;
+  readonly config: Config<Keys>;
   readonly network: Network;
   readonly module: ScriptModule;
   /** Let the weights go: close the files, or free the tensors. */
@@ -58,11 +58,12 @@ export interface NetworkParts<Config, Network> {
 }
 
 /** Make a network with random weights; the config is checked before any other work. */
-export async function initializeNetwork<Config, Network extends HasSpec>(
-  { className, write }: NetworkClass<Config, Network>,
+export async function initializeNetwork<Keys extends object, Network extends HasSpec>(
+  kind: NetworkClass<Keys, Network>,
   given: object,
   options: FromConfigOptions | undefined,
-): Promise<NetworkParts<Config, Network>> {
+): Promise<NetworkParts<Keys, Network>> {
+  const { className, write } = kind;
   const { generator, ...execution } = checkOptions(
     options,
     [...EXECUTION_OPTIONS, "generator"],
@@ -72,14 +73,14 @@ export async function initializeNetwork<Config, Network extends HasSpec>(
     throw unexpected("a Generator on the CPU", "generator", generator);
   }
   checkExecution(execution);
-  const { config, network } = write(given, false);
+  const { config, network } = write(given);
   const source = generator ?? Generator.fromSeed(randomInt(2 ** 47));
   const weights = await initialWeights(network.spec, source).finally(() => {
     if (!generator) source.dispose();
   });
   const release = (): void => weights.forEach((tensor) => tensor.dispose());
   try {
-    return { className, config, network, module: await ScriptModule.define(network.spec, weights, execution), release };
+    return { kind, config, network, module: await ScriptModule.define(network.spec, weights, execution), release };
   } catch (error) {
     release();
     throw error;
@@ -87,22 +88,23 @@ export async function initializeNetwork<Config, Network extends HasSpec>(
 }
 
 /** Make a network with the weights of a folder in diffusers' layout. */
-export async function loadNetwork<Config, Network extends HasSpec>(
-  { className, write }: NetworkClass<Config, Network>,
+export async function loadNetwork<Keys extends object, Network extends HasSpec>(
+  kind: NetworkClass<Keys, Network>,
   folder: string,
   options: FromPretrainedOptions | undefined,
-): Promise<NetworkParts<Config, Network>> {
+): Promise<NetworkParts<Keys, Network>> {
+  const { className, write } = kind;
   const known = [...EXECUTION_OPTIONS, "subfolder", "variant"];
   const { subfolder, variant, ...execution } = checkOptions(options, known, `${className}.fromPretrained`);
   const path = join(checkString(folder, "folder"), subfolder === undefined ? "" : checkString(subfolder, "subfolder"));
   if (variant !== undefined) checkString(variant, "variant");
   checkExecution(execution);
-  const { config, network } = write(await readConfig(path, CONFIG_FILE, className), true);
+  const { config, network } = write(await readConfig(path, CONFIG_FILE, className));
   const files: OpenWeights = await openWeights(path, { variant });
   try {
     const weights = matchWeights(parametersOf(network.spec), renameLegacyAttention(files.tensors), path);
     const module = await ScriptModule.define(network.spec, weights, execution);
-    return { className, config, network, module, release: () => files.dispose() };
+    return { kind, config, network, module, release: () => files.dispose() };
   } catch (error) {
     files.dispose();
     throw error;
@@ -116,23 +118,25 @@ export function parametersOf(spec: ModuleSpec, prefix = ""): (readonly [name: st
 }
 
 /** What the classes of networks have in common: a config, and weights that are saved and let go. */
-export abstract class NetworkModel<Config extends JsonObject, Network> extends ScriptNetwork {
+export abstract class NetworkModel<Keys extends object, Network> extends ScriptNetwork {
   /** diffusers' name of the class, as `model_index.json` writes it. */
   readonly className: string;
   /** Every key of the class, with diffusers' spelling and defaults, and what else the file held; frozen. */
-  readonly config: Config;
+  readonly config: Config<Keys>;
+  readonly #kind: ConfigClass<Keys>;
   readonly #network: Network;
   readonly #release: () => void;
 
-  protected constructor(parts: NetworkParts<Config, Network>) {
+  protected constructor(parts: NetworkParts<Keys, Network>) {
     // Not for callers, and JavaScript lets them: what the two static methods hand over has a ScriptModule.
     if (!(parts?.module instanceof ScriptModule))
       throw new InvalidArgumentError(
         "A network is not constructed directly; use fromConfig(config) or fromPretrained(folder)",
       );
-    const { className, config, network, module, release } = parts;
+    const { kind, config, network, module, release } = parts;
     super(module);
-    this.className = className;
+    this.className = kind.className;
+    this.#kind = kind;
     this.config = config;
     this.#network = network;
     this.#release = release;
@@ -155,7 +159,7 @@ export abstract class NetworkModel<Config extends JsonObject, Network> extends S
     const weights = this.module.weights;
     if (this.disposed || !weights)
       throw new LatentDiffusionError("ERR_DISPOSED", `This ${this.className} was disposed`);
-    await saveWeights(folder, weights, options, configFile(folder, CONFIG_FILE, this.className, this.config));
+    await saveWeights(folder, weights, options, configFile(folder, CONFIG_FILE, this.#kind, this.config));
   }
 
   /** Free the weights, after what is queued; a second call does nothing. */

@@ -3,6 +3,7 @@ import { inspect } from "node:util";
 import type { FloatingDType } from "../torch/device.js";
 import { LatentDiffusionError } from "../errors.js";
 import { executionOf, type ExecutionTarget } from "../models/script-network.js";
+import { VQ_CLASS } from "../models/vq/config.js";
 import type { Device } from "../native/contract.js";
 import { anchorError, captureCaller } from "../native/calls.js";
 import { readConfig, writeConfig } from "../config/config-file.js";
@@ -293,5 +294,5 @@ function assemble<Components extends LDMComponents>(
 /** The vqvae's own config keeps the factor that it was made with. */
 async function saveScalingFactor(folder: string, scalingFactor: number): Promise<void> {
   const config = await readConfig(folder, "config.json", "VQModel");
-  await writeConfig(folder, "config.json", "VQModel", { ...config, scaling_factor: scalingFactor });
+  await writeConfig(folder, "config.json", VQ_CLASS, { ...config, scaling_factor: scalingFactor });
 }

@@ -1,13 +1,5 @@
-import {
-  type ConfigFields,
-  flag,
-  integer,
-  number,
-  numbersOrNull,
-  oneOf,
-  positive,
-  type SchedulerConfig,
-} from "./shared/scheduler-config.js";
+import type { Config, ConfigClass } from "../config/config.js";
+import { boolean, float, integer, listOf, MAX_TRAIN_TIMESTEPS, nullable, oneOf } from "../config/fields.js";
 
 /** How noise grows over the training timesteps. */
 export type BetaSchedule = "linear" | "scaled_linear" | "squaredcos_cap_v2";
@@ -52,23 +44,26 @@ export interface DDIMConfigKeys {
   rescale_betas_zero_snr: boolean;
 }
 
-export type DDIMConfig = SchedulerConfig<DDIMConfigKeys>;
+export type DDIMConfig = Config<DDIMConfigKeys>;
 
-/** diffusers' defaults and what each key takes; what the betas must add up to is checked on their table. */
-export const DDIM_FIELDS: ConfigFields<DDIMConfigKeys> = {
-  num_train_timesteps: integer(1000, 1),
-  beta_start: number(0.0001),
-  beta_end: number(0.02),
-  beta_schedule: oneOf("linear", "scaled_linear", "squaredcos_cap_v2"),
-  trained_betas: numbersOrNull(0, 1),
-  clip_sample: flag(true),
-  clip_sample_range: positive(1),
-  set_alpha_to_one: flag(true),
-  steps_offset: integer(0, 0),
-  prediction_type: oneOf("epsilon", "sample", "v_prediction"),
-  thresholding: flag(false),
-  dynamic_thresholding_ratio: number(0.995, 0, 1),
-  sample_max_value: positive(1),
-  timestep_spacing: oneOf("leading", "linspace", "trailing"),
-  rescale_betas_zero_snr: flag(false),
+/** The class's name, keys and defaults; what the betas must add up to is checked on their table. */
+export const DDIM_CLASS: ConfigClass<DDIMConfigKeys> = {
+  className: "DDIMScheduler",
+  fields: {
+    num_train_timesteps: integer(1000, { max: MAX_TRAIN_TIMESTEPS }),
+    beta_start: float(0.0001),
+    beta_end: float(0.02),
+    beta_schedule: oneOf("linear", ["linear", "scaled_linear", "squaredcos_cap_v2"]),
+    trained_betas: nullable(listOf([], float(0, { min: 0, max: 1 }), MAX_TRAIN_TIMESTEPS)),
+    clip_sample: boolean(true),
+    clip_sample_range: float(1, { above: 0 }),
+    set_alpha_to_one: boolean(true),
+    steps_offset: integer(0, { min: 0, max: MAX_TRAIN_TIMESTEPS }),
+    prediction_type: oneOf("epsilon", ["epsilon", "sample", "v_prediction"]),
+    thresholding: boolean(false),
+    dynamic_thresholding_ratio: float(0.995, { min: 0, max: 1 }),
+    sample_max_value: float(1, { above: 0 }),
+    timestep_spacing: oneOf("leading", ["leading", "linspace", "trailing"]),
+    rescale_betas_zero_snr: boolean(false),
+  },
 };

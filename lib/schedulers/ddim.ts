@@ -2,23 +2,23 @@ import { join } from "node:path";
 import { inspect } from "node:util";
 import { InvalidArgumentError, LatentDiffusionError } from "../errors.js";
 import type { Generator } from "../torch/generator.js";
+import { CheckedConfig, completeForeign, completeGiven } from "../config/config.js";
 import { type JsonObject, readConfig, writeConfig } from "../config/config-file.js";
 import { Tensor } from "../torch/tensor.js";
 import { checkBoolean, checkInteger, checkNumber, checkOptions, checkString, unexpected } from "../validate.js";
 import { compute } from "./shared/arithmetic.js";
 import { tabulateAlphasCumprod } from "./shared/betas.js";
 import { checkAlphas, ddimCoefficients, SAFE_ETA, type StepAlphas, unsolvable } from "./ddim-coefficients.js";
-import { DDIM_FIELDS, type DDIMConfig, type DDIMConfigKeys } from "./ddim-config.js";
+import { DDIM_CLASS, type DDIMConfig, type DDIMConfigKeys } from "./ddim-config.js";
 import { ddimStep } from "./ddim-step.js";
 import { addNoise, velocity } from "./shared/forward-process.js";
 import { checkGenerators, drawNoise, randomGenerator } from "./shared/noise.js";
 import type { Scheduler, SchedulerOutput, StepOptions } from "./base.js";
-import { COMPATIBLE_CLASSES, completeForeign, completeLiteral, SCHEDULER_FILE } from "./shared/scheduler-config.js";
+import { COMPATIBLE_CLASSES, SCHEDULER_FILE } from "./shared/scheduler-config.js";
 import { spaceTimesteps } from "./shared/timestep-spacing.js";
 
+export { DDIM_CLASS } from "./ddim-config.js";
 export type { BetaSchedule, DDIMConfig, DDIMConfigKeys, PredictionType, TimestepSpacing } from "./ddim-config.js";
-
-const CLASS_NAME = "DDIMScheduler";
 
 /** Options of {@link DDIMScheduler.step}. */
 export interface DDIMStepOptions extends StepOptions {
@@ -46,7 +46,7 @@ interface CheckedStep {
  * @see https://arxiv.org/abs/2010.02502, diffusers.DDIMScheduler
  */
 export class DDIMScheduler implements Scheduler {
-  readonly className = CLASS_NAME;
+  readonly className = DDIM_CLASS.className;
   readonly config: DDIMConfig;
   /** Of the first sample's noise; DDIM starts from plain noise. */
   readonly initNoiseSigma = 1;
@@ -58,10 +58,11 @@ export class DDIMScheduler implements Scheduler {
    * Make a scheduler of a config's keys; those left out have diffusers' defaults.
    * @throws InvalidArgumentError `ERR_INVALID_ARGUMENT` for an unknown key; LatentDiffusionError `ERR_CONFIG_UNSUPPORTED` for a value
    */
-  constructor(config: Partial<DDIMConfigKeys> = {}) {
-    // A config that was checked before, foreign keys and all, is one of this class's own making.
-    this.config = CHECKED.has(config) ? (config as DDIMConfig) : completeLiteral(CLASS_NAME, DDIM_FIELDS, config);
-    CHECKED.add(this.config);
+  constructor(config?: Partial<DDIMConfigKeys>);
+  /** @internal */
+  constructor(config: CheckedConfig<DDIMConfigKeys>);
+  constructor(config: Partial<DDIMConfigKeys> | CheckedConfig<DDIMConfigKeys> = {}) {
+    this.config = completeGiven(DDIM_CLASS, config);
     this.#alphasCumprod = tableOf(this.config);
   }
 
@@ -72,9 +73,7 @@ export class DDIMScheduler implements Scheduler {
    * @see diffusers.ConfigMixin.from_config
    */
   static fromConfig(config: JsonObject, overrides?: Partial<DDIMConfigKeys>): DDIMScheduler {
-    const complete = completeForeign(CLASS_NAME, DDIM_FIELDS, config, overrides);
-    CHECKED.add(complete);
-    return new DDIMScheduler(complete);
+    return new DDIMScheduler(new CheckedConfig(completeForeign(DDIM_CLASS, config, overrides)));
   }
 
   /**
@@ -93,7 +92,7 @@ export class DDIMScheduler implements Scheduler {
 
   /** Write `scheduler_config.json` into a folder, which is made. @throws LatentDiffusionError `ERR_IO` */
   async savePretrained(folder: string): Promise<void> {
-    await writeConfig(checkString(folder, "folder"), SCHEDULER_FILE, CLASS_NAME, this.config);
+    await writeConfig(checkString(folder, "folder"), SCHEDULER_FILE, DDIM_CLASS, this.config);
   }
 
   /** What the network is called with, in order; before {@link setTimesteps}, every training timestep. */
@@ -187,7 +186,7 @@ export class DDIMScheduler implements Scheduler {
 
   /** Make a second scheduler with the same config and schedule; the tables are shared. */
   clone(): DDIMScheduler {
-    const twin = new DDIMScheduler(this.config);
+    const twin = new DDIMScheduler(new CheckedConfig(this.config));
     twin.#timesteps = this.#timesteps;
     twin.#numInferenceSteps = this.#numInferenceSteps;
     return twin;
@@ -256,9 +255,6 @@ export class DDIMScheduler implements Scheduler {
     };
   }
 }
-
-/** Configs that this file has checked: they need no second look, and they may hold foreign keys. */
-const CHECKED = new WeakSet<object>();
 
 /** One table a config, shared by all copies of a scheduler. */
 const TABLES = new WeakMap<DDIMConfig, Float32Array>();

@@ -2,6 +2,8 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { readConfig, writeConfig } from "../../lib/config/config-file.js";
+import { UNET_2D_CLASS } from "../../lib/models/unet-2d/config.js";
+import { VQ_CLASS } from "../../lib/models/vq/config.js";
 import { pipelineConfig, readModelIndex, writeModelIndex } from "../../lib/checkpoint/model-index.js";
 import { SafetensorsFile, writeSafetensors } from "../../lib/checkpoint/safetensors.js";
 import { matchWeights, openWeights, renameLegacyAttention, saveWeights } from "../../lib/checkpoint/weights.js";
@@ -53,7 +55,7 @@ t.test("a network, whole, sharded and as variants", { skip }, async (t) => {
     t.teardown(() => weights.dispose());
     t.ok(weights.files.length > 2 === name.startsWith("sharded"), `${name}: ${weights.files.length} files`);
     await saveWeights(folder, new Map(order.map((tensor) => [tensor, weights.tensors.get(tensor) as Weight])), options);
-    await writeConfig(folder, "config.json", "UNet2DModel", await readConfig(expected, "config.json", "UNet2DModel"));
+    await writeConfig(folder, "config.json", UNET_2D_CLASS, await readConfig(expected, "config.json", "UNet2DModel"));
     sameFolder(t, folder, expected);
   }
 });
@@ -70,7 +72,7 @@ t.test("float16 made here is the float16 made there", { skip }, async (t) => {
   await writeConfig(
     folder,
     "config.json",
-    "UNet2DModel",
+    UNET_2D_CLASS,
     await readConfig(join(reference, "models", "single"), "config.json", "UNet2DModel"),
   );
   sameFolder(t, folder, join(reference, "models", "variant"));
@@ -110,7 +112,7 @@ t.test("configs: whole floats stay floats, and every number and string is writte
     await writeConfig(
       folder,
       "scheduler_config.json",
-      className,
+      { className, fields: {} },
       await readConfig(join(reference, name), "scheduler_config.json", className),
     );
     t.equal(readFileSync(join(folder, "scheduler_config.json"), "utf8"), text, `${name} ${className}`);
@@ -119,7 +121,7 @@ t.test("configs: whole floats stay floats, and every number and string is writte
   await writeConfig(
     folder,
     "config.json",
-    "VQModel",
+    VQ_CLASS,
     await readConfig(join(reference, "vqvae"), "config.json", "VQModel"),
   );
   t.equal(

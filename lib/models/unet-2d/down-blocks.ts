@@ -190,6 +190,7 @@ export function residualNames(count: number): string[] {
 
 /** The type of `count` tensors. */
 export function tuple(count: number): string {
+  if (count === 1) return "Tensor";
   return `Tuple[${range(count)
     .map(() => "Tensor")
     .join(", ")}]`;

@@ -14,7 +14,7 @@ import {
   type NetworkClass,
   NetworkModel,
 } from "../network-model.js";
-import { completeUNet2DConfig, type UNet2DConfig, type UNet2DConfigKeys } from "./config.js";
+import { completeUNet2DConfig, UNET_2D_CLASS, type UNet2DConfigKeys } from "./config.js";
 import { type UNet2DNetwork, unet2dNetwork } from "./network.js";
 
 /** What a UNet makes. */
@@ -29,10 +29,10 @@ export interface UNet2DForwardOptions {
   signal?: AbortSignal;
 }
 
-const CLASS: NetworkClass<UNet2DConfig, UNet2DNetwork> = {
-  className: "UNet2DModel",
-  write: (given, fromFile) => {
-    const config = completeUNet2DConfig(given, fromFile);
+const CLASS: NetworkClass<UNet2DConfigKeys, UNet2DNetwork> = {
+  ...UNET_2D_CLASS,
+  write: (given) => {
+    const config = completeUNet2DConfig(given);
     return { config, network: unet2dNetwork(config) };
   },
 };
@@ -41,7 +41,7 @@ const CLASS: NetworkClass<UNet2DConfig, UNet2DNetwork> = {
  * The network that predicts the noise (or what the scheduler's `prediction_type` says) in latents.
  * @see diffusers.UNet2DModel
  */
-export class UNet2DModel extends NetworkModel<UNet2DConfig, UNet2DNetwork> {
+export class UNet2DModel extends NetworkModel<UNet2DConfigKeys, UNet2DNetwork> {
   /**
    * Make a network with random weights, initialised as PyTorch does.
    * @param config keys of diffusers' config.json; what is left out has diffusers' default

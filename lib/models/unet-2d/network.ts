@@ -14,7 +14,15 @@ import {
   type UNet2DConfig,
   type UpBlockType,
 } from "./config.js";
-import { downBlock, type DownBlockOptions, downResiduals, isSkip, range, type UNetStyle } from "./down-blocks.js";
+import {
+  downBlock,
+  type DownBlockOptions,
+  downResiduals,
+  isSkip,
+  range,
+  skipGroups,
+  type UNetStyle,
+} from "./down-blocks.js";
 import { type Features, residualName, type Trace, traceUp } from "./trace.js";
 import { upBlock, type UpBlockOptions } from "./up-blocks.js";
 
@@ -51,7 +59,8 @@ export function unet2dNetwork(config: UNet2DConfig): UNet2DNetwork {
     style: {
       timeChannels,
       timeScaleShift: config.resnet_time_scale_shift,
-      groups: config.norm_num_groups,
+      // Null with Skip and K blocks only, which make their own: then it is the middle block's.
+      groups: config.norm_num_groups ?? skipGroups(channels.at(-1) ?? 0),
       eps: config.norm_eps,
       activation: activationOf(config.act_fn),
     },
@@ -88,7 +97,11 @@ function assemble(shape: Shape, base: number): ModuleSpec {
       ["up_blocks", moduleList(trace.ups.map(({ options }) => upBlock(options)))],
       [
         "conv_norm_out",
-        groupNorm(base, { groups: config.norm_num_groups, eps: config.norm_eps, key: "norm_num_groups" }),
+        groupNorm(base, {
+          groups: config.norm_num_groups ?? skipGroups(base),
+          eps: config.norm_eps,
+          key: "norm_num_groups",
+        }),
       ],
       ["conv_out", conv2d(base, config.out_channels, { kernel: 3, padding: 1 })],
     ],

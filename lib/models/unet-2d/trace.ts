@@ -74,6 +74,7 @@ function traceDown(config: UNet2DConfig, downs: readonly DownBlockOptions[]): Fe
   const stack: Features[] = [{ name: "d", level: 0, channels: config.block_out_channels[0] ?? 0 }];
   let skipLevel = 0;
   downs.forEach((options, i) => {
+    checkLayers(options);
     for (const index of range(downResiduals(options))) {
       stack.push({
         name: residualName(i, index),
@@ -88,6 +89,18 @@ function traceDown(config: UNet2DConfig, downs: readonly DownBlockOptions[]): Fe
     skipLevel++;
   });
   return stack;
+}
+
+/** Without layers nothing changes the channels, and a K block's up block has none at all. */
+function checkLayers({ type, layers, inChannels, outChannels }: DownBlockOptions): void {
+  if (layers > 0) return;
+  if (type === "KDownBlock2D") throw unsupported("layers_per_block", `at least 1 with ${type}`, layers);
+  if (inChannels !== outChannels)
+    throw unsupported(
+      "layers_per_block",
+      `at least 1 where the channels change from ${inChannels} to ${outChannels}`,
+      layers,
+    );
 }
 
 /** Take an up block's residuals off the stack; each must have the size and the channels that the block expects. */

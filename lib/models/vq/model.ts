@@ -15,7 +15,7 @@ import {
   type NetworkClass,
   NetworkModel,
 } from "../network-model.js";
-import { completeVQConfig, type VQConfig, type VQConfigKeys } from "./config.js";
+import { completeVQConfig, VQ_CLASS, type VQConfigKeys } from "./config.js";
 import { type VQNetwork, vqNetwork } from "./network.js";
 
 export interface VQEncoderOutput {
@@ -35,10 +35,10 @@ export interface VQDecodeOptions {
   signal?: AbortSignal;
 }
 
-const CLASS: NetworkClass<VQConfig, VQNetwork> = {
-  className: "VQModel",
-  write: (given, fromFile) => {
-    const config = completeVQConfig(given, fromFile);
+const CLASS: NetworkClass<VQConfigKeys, VQNetwork> = {
+  ...VQ_CLASS,
+  write: (given) => {
+    const config = completeVQConfig(given);
     return { config, network: vqNetwork(config) };
   },
 };
@@ -47,7 +47,7 @@ const CLASS: NetworkClass<VQConfig, VQNetwork> = {
  * The autoencoder with a codebook, which makes latents from pictures and pictures from latents.
  * @see diffusers.VQModel
  */
-export class VQModel extends NetworkModel<VQConfig, VQNetwork> {
+export class VQModel extends NetworkModel<VQConfigKeys, VQNetwork> {
   /**
    * Make a network with random weights, initialised as PyTorch and diffusers do.
    * @param config keys of diffusers' config.json; what is left out has diffusers' default

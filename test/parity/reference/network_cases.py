@@ -41,6 +41,8 @@ UNETS = {
         down_block_types=["AttnDownBlock2D"] * 2, up_block_types=["AttnUpBlock2D"] * 2, downsample_type=None, upsample_type=None,
     ),
     "unet-skip": pair("SkipDownBlock2D", "SkipUpBlock2D", block_out_channels=[16, 32]),
+    "unet-skip-own-groups": pair("SkipDownBlock2D", "SkipUpBlock2D", block_out_channels=[16, 32], norm_num_groups=None),
+    "unet-no-layers": plain(block_out_channels=[16, 16], layers_per_block=0, norm_num_groups=8),
     "unet-attn-skip": pair("AttnSkipDownBlock2D", "AttnSkipUpBlock2D", layers_per_block=2),
     "unet-skip-three-levels": plain(
         block_out_channels=[16, 32, 32], down_block_types=["SkipDownBlock2D", "SkipDownBlock2D", "DownBlock2D"],
@@ -88,6 +90,7 @@ VQS = {
     "vq-no-attention": {**TWO, "mid_block_add_attention": False, "act_fn": "mish"},
     "vq-lookup": {**TWO, "lookup_from_codebook": True, "force_upcast": True},
     "vq-no-layers": {**TWO, "block_out_channels": [16, 16], "layers_per_block": 0, "act_fn": "relu"},
+    "vq-sample-size-null": {**TWO, "sample_size": None},
     "vq-few-blocks": {**TWO, "block_out_channels": [16, 16], "down_block_types": ["DownEncoderBlock2D"], "up_block_types": ["UpDecoderBlock2D"] * 2},
     "vq-channels": {**TWO, "in_channels": 1, "out_channels": 2, "latent_channels": 6, "sample_size": [16, 24]},
     "vq-few-codes": {**TWO, "num_vq_embeddings": 9, "down_block_types": ["UNetResDownEncoderBlock2D"] * 2, "up_block_types": ["UNetResUpDecoderBlock2D"] * 2},
