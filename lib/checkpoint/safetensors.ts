@@ -4,6 +4,7 @@ import { type CheckpointHandle, native, type NativeWeight, settle } from "../nat
 import type { StoredTensor, Weight } from "../torch/script-module.js";
 import { handleOf, Tensor } from "../torch/tensor.js";
 import { replaceFile } from "../files/atomic-file.js";
+import { inSteps } from "../files/json.js";
 import { byteLength, PREFIX_BYTES, readHeader, STORED_DTYPES } from "../files/safetensors-header.js";
 
 /**
@@ -41,7 +42,8 @@ export class SafetensorsFile {
       const read = (offset: number, length: number): Promise<Uint8Array> =>
         settle(() => native().checkpointRead(handle, offset, length), SafetensorsFile.open);
       const { tensors, metadata } = await readHeader({ size, read }, path);
-      const stored = new Map([...tensors].map(([name, entry]) => [name, Object.freeze({ file: handle, ...entry })]));
+      const stored = new Map<string, StoredTensor>();
+      await inSteps(tensors, ([name, entry]) => stored.set(name, Object.freeze({ file: handle, ...entry })));
       return new SafetensorsFile(path, handle, stored, Object.freeze(metadata));
     } catch (error) {
       native().dispose(handle);

@@ -1,4 +1,7 @@
+import { isUtf8 } from "node:buffer";
+import { setImmediate } from "node:timers/promises";
 import { LatentDiffusionError } from "../errors.js";
+import { JsonScanner, MAX_DEPTH, type Member } from "./json-scanner.js";
 import { checkArray, checkPlainObject, shorten, unexpected } from "../validate.js";
 
 export type JsonValue = null | boolean | number | string | readonly JsonValue[] | JsonObject;
@@ -8,45 +11,105 @@ export interface JsonObject {
   readonly [key: string]: JsonValue;
 }
 
-/**
- * What may be parsed at most: the parser runs on the event loop, and takes about a tenth of a second for a megabyte. Forty thousand
- * tensors are described in so much; the largest network of this pipeline has under a thousand.
- */
+/** The most that a JSON file, or one value in it, may take: `JSON.parse` takes some hundredths of a second for it, on the event loop. */
 export const MAX_JSON_BYTES = 5_000_000;
 
-/** Deep enough for any checkpoint's file, and far from the end of the stack. */
-const MAX_DEPTH = 64;
+/** The event loop waits for no longer than about this between two turns. */
+const STEP_MILLISECONDS = 5;
 
-const NUMBER = /-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?/y;
-const SPACE = /[ \t\n\r]*/y;
-const WORDS = new Map<string, JsonValue>([
-  ["true", true],
-  ["false", false],
-  ["null", null],
-  ["NaN", NaN],
-  ["Infinity", Infinity],
-  ["-Infinity", -Infinity],
-]);
-const WORD = /-?[A-Za-z]+/y;
+/** How JSON is read. */
+export interface JsonOptions {
+  /** Take Python's `NaN`, `Infinity` and `-Infinity`; default false. */
+  readonly nonFinite?: boolean;
+}
 
 /**
- * Parse JSON strictly. Unlike `JSON.parse` it refuses a key that stands twice in one object (Python would take the last one,
+ * Parse JSON strictly. Unlike `JSON.parse` it refuses a key that appears twice in one object (Python would take the last one,
  * other readers the first), integers that a number cannot hold, lone surrogates and deep nesting; and it reads Python's
  * `NaN`, `Infinity` and `-Infinity` where they are allowed.
  * @param where what is read, for the message: the file's path
  * @throws LatentDiffusionError `ERR_CHECKPOINT_INVALID` naming `where`, line and column
  */
-export function parseJson(text: string, where: string, options: { nonFinite?: boolean } = {}): JsonValue {
-  return new Parser(text, where, options.nonFinite ?? false).document();
+export function parseJson(text: string, where: string, { nonFinite = false }: JsonOptions = {}): JsonValue {
+  const object: Record<string, JsonValue> = {};
+  for (const member of new JsonScanner(text, where, nonFinite).members()) {
+    if (member?.key === null) return buildWhole(text, member);
+    if (member) define(object, member.key, buildMember(text, member));
+  }
+  return object;
 }
 
-/** Decode bytes that must be UTF-8. */
-export function decodeUtf8(bytes: Uint8Array, where: string): string {
-  try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-  } catch (cause) {
-    throw new LatentDiffusionError("ERR_CHECKPOINT_INVALID", `${where}: not valid UTF-8`, { cause });
+/**
+ * As {@link parseJson}, for an object of any size: the event loop is not held for more than some hundredths of a second at a time.
+ * @returns the object's members, in the order of the text
+ * @throws LatentDiffusionError `ERR_CHECKPOINT_INVALID`, also where it is no object or one member takes more than 5 MB
+ */
+export async function parseJsonMembers(
+  text: string,
+  where: string,
+  { nonFinite = false }: JsonOptions = {},
+): Promise<Map<string, JsonValue>> {
+  const members = new Map<string, JsonValue>();
+  const scanner = new JsonScanner(text, where, nonFinite);
+  await inSteps(scanner.members(), (member) => {
+    if (!member) return;
+    if (member.end - member.begin > MAX_JSON_BYTES)
+      scanner.fail(`a value of ${member.end - member.begin} bytes, above the bound of ${MAX_JSON_BYTES}`, member.begin);
+    if (member.key !== null) members.set(member.key, buildMember(text, member));
+    else if (!isJsonObject(buildWhole(text, member))) scanner.fail("expected an object", member.begin);
+  });
+  return members;
+}
+
+/** Do something for each item, and let the event loop turn between two of them where it took long. */
+export async function inSteps<T>(items: Iterable<T>, visit: (item: T) => void): Promise<void> {
+  let count = 0;
+  let since = performance.now();
+  for (const item of items) {
+    visit(item);
+    if ((++count & 15) !== 0 || performance.now() - since < STEP_MILLISECONDS) continue;
+    await setImmediate();
+    since = performance.now();
   }
+}
+
+/** The value of a member of the outermost object. */
+function buildMember(text: string, member: Member): JsonValue {
+  return build(text, member, 1);
+}
+
+/** The value of a text that is no object, or an empty one. */
+function buildWhole(text: string, member: Member): JsonValue {
+  return build(text, member, 0);
+}
+
+/** @param depth how much of the paths lies outside of the value */
+function build(text: string, { begin, end, nonFinite }: Member, depth: number): JsonValue {
+  let source = "";
+  let at = begin;
+  for (const word of nonFinite) {
+    source += `${text.slice(at, word.begin)}null`;
+    at = word.end;
+  }
+  const holder: JsonValue[] = [JSON.parse(source + text.slice(at, end)) as JsonValue];
+  for (const { path, value } of nonFinite) {
+    const way = [0, ...path.slice(depth)];
+    const last = way.pop() ?? 0;
+    const place = way.reduce<unknown>((outer, key) => (outer as Record<string, unknown>)[key], holder);
+    define(place as object, last, value);
+  }
+  return holder[0] ?? null;
+}
+
+/** Assigning to a key named `__proto__` would change the object's prototype. */
+function define(object: object, key: string | number, value: JsonValue): void {
+  Object.defineProperty(object, key, { value, enumerable: true, configurable: true, writable: true });
+}
+
+/** Decode bytes that must be UTF-8; a hundred megabytes take some hundredths of a second. */
+export function decodeUtf8(bytes: Uint8Array, where: string): string {
+  if (!isUtf8(bytes)) throw new LatentDiffusionError("ERR_CHECKPOINT_INVALID", `${where}: not valid UTF-8`);
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("utf8");
 }
 
 /** Tell objects from the other JSON values. */
@@ -70,144 +133,6 @@ export function copyJson(value: unknown, where: string, depth = 0): JsonValue {
     return checkArray(value, "an array", where, (item, i) => copyJson(item, `${where}[${i}]`, depth + 1));
   const copy = {};
   for (const [key, item] of Object.entries(checkPlainObject(value, "a JSON value", where)))
-    // Defined, not assigned: assigning to `__proto__` would change the object's prototype.
-    Object.defineProperty(copy, key, {
-      value: copyJson(item, `${where}.${shorten(key)}`, depth + 1),
-      enumerable: true,
-      configurable: true,
-      writable: true,
-    });
+    define(copy, key, copyJson(item, `${where}.${shorten(key)}`, depth + 1));
   return copy;
-}
-
-class Parser {
-  #at = 0;
-
-  constructor(
-    readonly text: string,
-    readonly where: string,
-    readonly nonFinite: boolean,
-  ) {}
-
-  document(): JsonValue {
-    const value = this.#value(0);
-    this.#skipSpace();
-    if (this.#at < this.text.length) this.#fail(`${this.#found()} after the end of the value`);
-    return value;
-  }
-
-  #value(depth: number): JsonValue {
-    if (depth > MAX_DEPTH) this.#fail(`nested deeper than ${MAX_DEPTH} levels`);
-    this.#skipSpace();
-    const first = this.text[this.#at];
-    if (first === "{") return this.#object(depth);
-    if (first === "[") return this.#array(depth);
-    if (first === '"') return this.#string();
-    return this.#number() ?? this.#word();
-  }
-
-  #object(depth: number): JsonObject {
-    const object: Record<string, JsonValue> = {};
-    this.#at++;
-    if (this.#take("}")) return object;
-    do {
-      this.#skipSpace();
-      if (this.text[this.#at] !== '"') this.#fail(`expected a key in double quotes but found ${this.#found()}`);
-      const start = this.#at;
-      const key = this.#string();
-      if (Object.hasOwn(object, key)) {
-        this.#at = start;
-        this.#fail(`the key ${JSON.stringify(key)} stands twice in one object`);
-      }
-      this.#expect(":");
-      // Defined, not assigned: assigning to `__proto__` would change the object's prototype.
-      Object.defineProperty(object, key, {
-        value: this.#value(depth + 1),
-        enumerable: true,
-        configurable: true,
-        writable: true,
-      });
-    } while (this.#take(","));
-    this.#expect("}");
-    return object;
-  }
-
-  #array(depth: number): JsonValue[] {
-    const array: JsonValue[] = [];
-    this.#at++;
-    if (this.#take("]")) return array;
-    do array.push(this.#value(depth + 1));
-    while (this.#take(","));
-    this.#expect("]");
-    return array;
-  }
-
-  #string(): string {
-    let end = this.#at + 1;
-    while (end < this.text.length && this.text[end] !== '"') end += this.text[end] === "\\" ? 2 : 1;
-    let value: string;
-    try {
-      // A single string literal: JSON.parse knows the escapes, and refuses control characters.
-      value = JSON.parse(this.text.slice(this.#at, end + 1)) as string;
-    } catch {
-      this.#fail(
-        end < this.text.length
-          ? "a string with a bad escape or a control character"
-          : "a string without its closing quote",
-      );
-    }
-    if (/\p{Surrogate}/u.test(value)) this.#fail("a string with half of a surrogate pair");
-    this.#at = end + 1;
-    return value;
-  }
-
-  #number(): number | undefined {
-    const match = this.#match(NUMBER);
-    if (!match) return undefined;
-    const value = Number(match[0]);
-    const isInteger = match[1] === undefined && match[2] === undefined;
-    if (isInteger && !Number.isSafeInteger(value)) this.#fail(`the integer ${shorten(match[0], 40)} is beyond 2^53`);
-    this.#at += match[0].length;
-    return value;
-  }
-
-  #word(): JsonValue {
-    const word = this.#match(WORD)?.[0] ?? "";
-    const value = WORDS.get(word);
-    if (value === undefined) this.#fail(`expected a value but found ${this.#found()}`);
-    if (typeof value === "number" && !this.nonFinite) this.#fail(`${word} is not JSON`);
-    this.#at += word.length;
-    return value;
-  }
-
-  #match(pattern: RegExp): RegExpExecArray | null {
-    pattern.lastIndex = this.#at;
-    return pattern.exec(this.text);
-  }
-
-  #skipSpace(): void {
-    this.#at += this.#match(SPACE)?.[0].length ?? 0;
-  }
-
-  #take(character: string): boolean {
-    this.#skipSpace();
-    if (this.text[this.#at] !== character) return false;
-    this.#at++;
-    return true;
-  }
-
-  #expect(character: string): void {
-    if (!this.#take(character)) this.#fail(`expected "${character}" but found ${this.#found()}`);
-  }
-
-  #found(): string {
-    const code = this.text.codePointAt(this.#at);
-    return code === undefined ? "the end of the text" : JSON.stringify(String.fromCodePoint(code));
-  }
-
-  #fail(what: string): never {
-    const before = this.text.slice(0, this.#at).split("\n");
-    const position = `line ${before.length}, column ${(before.at(-1) ?? "").length + 1}`;
-    throw new LatentDiffusionError("ERR_CHECKPOINT_INVALID", `${this.where}: not valid JSON at ${position}: ${what}`);
-  }
 }

@@ -1,6 +1,8 @@
 import { LatentDiffusionError } from "../errors.js";
 import type { DType } from "../native/contract.js";
-import { decodeUtf8, isJsonObject, type JsonObject, type JsonValue, MAX_JSON_BYTES, parseJson } from "./json.js";
+import { quote } from "../validate.js";
+import { decodeUtf8, inSteps, isJsonObject, type JsonObject, type JsonValue, parseJsonMembers } from "./json.js";
+import { HEAD_BYTES, refuseMisplaced } from "./misplaced.js";
 
 /** Bytes in front of the header: its length, a little-endian unsigned 64-bit integer. */
 export const PREFIX_BYTES = 8;
@@ -21,6 +23,12 @@ export const STORED_DTYPES: readonly { readonly stored: string; readonly dtype: 
   { stored: "U8", dtype: "uint8", bytes: 1 },
   { stored: "BOOL", dtype: "bool", bytes: 1 },
 ];
+
+/** Sorting so many takes some milliseconds. */
+const SORTED_AT_ONCE = 16_384;
+
+/** The format's own bound. */
+const MAX_HEADER_BYTES = 100_000_000;
 
 /** Where the header's bytes come from: an open file, or a test's array. */
 export interface ByteSource {
@@ -59,28 +67,28 @@ export async function readHeader(source: ByteSource, path: string): Promise<Head
   const bytes = await source.read(PREFIX_BYTES, length);
   if (bytes.length !== length) throw invalid(path, `the header is cut short: ${bytes.length} of ${length} bytes`);
   if (bytes[0] !== 0x7b) throw invalid(path, 'the header does not start with "{": not a safetensors file');
-  const json = parseJson(decodeUtf8(bytes, `${path}: header`), `${path}: header`);
-  if (!isJsonObject(json)) throw invalid(path, "the header is not a JSON object");
-  const { __metadata__: metadata, ...entries } = json;
+  const json = await parseJsonMembers(decodeUtf8(bytes, `${path}: header`), `${path}: header`);
+  const metadata = json.get("__metadata__");
+  json.delete("__metadata__");
   const start = PREFIX_BYTES + length;
-  const extents = Object.entries(entries).map(([name, value]) => parseEntry(path, name, value, start));
-  return {
-    metadata: metadata === undefined ? {} : parseMetadata(path, metadata),
-    tensors: new Map(orderExtents(path, extents, source.size - start).map(({ name, entry }) => [name, entry])),
-  };
+  const extents: Extent[] = [];
+  await inSteps(json, ([name, value]) => extents.push(parseEntry(path, name, value, start)));
+  const tensors = new Map<string, HeaderEntry>();
+  await inSteps(checkExtents(path, await sortExtents(extents), source.size - start), ({ name, entry }) =>
+    tensors.set(name, entry),
+  );
+  return { metadata: parseMetadata(path, metadata ?? null), tensors };
 }
 
 async function readHeaderLength(source: ByteSource, path: string): Promise<number> {
+  const headBytes = Math.min(source.size, HEAD_BYTES);
+  const head = await source.read(0, headBytes);
+  if (head.length !== headBytes) throw invalid(path, "the file is cut short");
+  refuseMisplaced(head, path);
   if (source.size < PREFIX_BYTES) throw invalid(path, `${source.size} bytes are too few for a safetensors file`);
-  const prefix = await source.read(0, PREFIX_BYTES);
-  if (prefix.length !== PREFIX_BYTES) throw invalid(path, "the file is cut short");
-  const length = new DataView(prefix.buffer, prefix.byteOffset, PREFIX_BYTES).getBigUint64(0, true);
-  // The format's own bound is 100 MB, which would hold the event loop for ten seconds.
-  if (length > BigInt(MAX_JSON_BYTES)) {
-    throw invalid(
-      path,
-      `a header of ${length} bytes, above the bound of ${MAX_JSON_BYTES}: not a checkpoint of this pipeline`,
-    );
+  const length = new DataView(head.buffer, head.byteOffset, PREFIX_BYTES).getBigUint64(0, true);
+  if (length > BigInt(MAX_HEADER_BYTES)) {
+    throw invalid(path, `a header of ${length} bytes, above the bound of ${MAX_HEADER_BYTES}: not a safetensors file`);
   }
   const available = source.size - PREFIX_BYTES;
   if (Number(length) > available) {
@@ -89,7 +97,9 @@ async function readHeaderLength(source: ByteSource, path: string): Promise<numbe
   return Number(length);
 }
 
+/** Without metadata, or where it is null, as Python's reader takes it, there is none. */
 function parseMetadata(path: string, value: JsonValue): Record<string, string> {
+  if (value === null) return {};
   if (!isJsonObject(value)) throw invalid(path, "__metadata__ is not an object");
   for (const [key, text] of Object.entries(value)) {
     if (typeof text !== "string")
@@ -99,7 +109,7 @@ function parseMetadata(path: string, value: JsonValue): Record<string, string> {
 }
 
 function parseEntry(path: string, name: string, value: JsonValue, start: number): Extent {
-  const fail = (what: string): LatentDiffusionError => invalid(path, `tensor ${JSON.stringify(name)}: ${what}`);
+  const fail = (what: string): LatentDiffusionError => invalid(path, `tensor ${quote(name)}: ${what}`);
   if (!isJsonObject(value)) throw fail("its entry is not an object");
   checkKeys(value, fail);
   const known = STORED_DTYPES.find(({ stored }) => stored === value.dtype);
@@ -152,18 +162,48 @@ export function byteLength(shape: readonly number[], itemBytes: number): number 
   return bytes;
 }
 
-/** Sort by place, and see that the tensors follow one another without holes or overlaps, to the end of the file exactly. */
-function orderExtents(path: string, extents: Extent[], dataBytes: number): Extent[] {
-  const ordered = extents.sort((a, b) => a.begin - b.begin || a.end - b.end);
+/** Sort by place. Files are written in that order; the rest is sorted in runs that are then merged, so that the event loop is not held. */
+async function sortExtents(extents: Extent[]): Promise<Extent[]> {
+  let runs: Extent[][] = [];
+  for (let i = 0; i < extents.length; i += SORTED_AT_ONCE) runs.push(extents.slice(i, i + SORTED_AT_ONCE));
+  await inSteps(runs, (run) => run.sort(byPlace));
+  while (runs.length > 1) {
+    const merged: Extent[][] = [];
+    for (let i = 0; i < runs.length; i += 2) {
+      const both: Extent[] = [];
+      await inSteps(merge(runs[i] ?? [], runs[i + 1] ?? []), (extent) => both.push(extent));
+      merged.push(both);
+    }
+    runs = merged;
+  }
+  return runs[0] ?? [];
+}
+
+function byPlace(a: Extent, b: Extent): number {
+  return a.begin - b.begin || a.end - b.end;
+}
+
+function* merge(left: readonly Extent[], right: readonly Extent[]): Generator<Extent> {
+  let j = 0;
+  for (const extent of left) {
+    for (let next = right[j]; next && byPlace(next, extent) < 0; next = right[++j]) yield next;
+    yield extent;
+  }
+  for (; j < right.length; j++) yield right[j] as Extent;
+}
+
+/** See that the tensors follow one another without holes or overlaps, to the end of the file exactly. */
+function* checkExtents(path: string, ordered: readonly Extent[], dataBytes: number): Generator<Extent> {
   let previous: Extent | undefined;
   for (const extent of ordered) {
     const expected = previous?.end ?? 0;
     if (extent.begin !== expected) {
       const what = extent.begin > expected ? "leaves a hole after" : "overlaps";
-      const neighbour = previous ? `tensor ${JSON.stringify(previous.name)}, which ends at ${expected}` : "the header";
-      throw invalid(path, `tensor ${JSON.stringify(extent.name)}: begins at ${extent.begin} and ${what} ${neighbour}`);
+      const neighbour = previous ? `tensor ${quote(previous.name)}, which ends at ${expected}` : "the header";
+      throw invalid(path, `tensor ${quote(extent.name)}: begins at ${extent.begin} and ${what} ${neighbour}`);
     }
     previous = extent;
+    yield extent;
   }
   const described = previous?.end ?? 0;
   if (described > dataBytes)
@@ -172,7 +212,6 @@ function orderExtents(path: string, extents: Extent[], dataBytes: number): Exten
       `the file is cut short: the header describes ${described} bytes of tensors, but ${dataBytes} are there`,
     );
   if (described < dataBytes) throw invalid(path, `${dataBytes - described} bytes at the end belong to no tensor`);
-  return ordered;
 }
 
 function invalid(path: string, what: string): LatentDiffusionError {

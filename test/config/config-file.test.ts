@@ -50,7 +50,7 @@ t.test("refusals name the file and what is wrong", async (t) => {
     ["{'a': 1}", "ERR_CHECKPOINT_INVALID", /found "'"/],
     ['{"a": "\n"}', "ERR_CHECKPOINT_INVALID", /bad escape or a control character/],
     ['{"a": "', "ERR_CHECKPOINT_INVALID", /without its closing quote/],
-    ['{"a": 1, "a": 2}', "ERR_CHECKPOINT_INVALID", /column 10: the key "a" stands twice/],
+    ['{"a": 1, "a": 2}', "ERR_CHECKPOINT_INVALID", /column 10: the key "a" appears twice/],
     ['{"a": 12345678901234567890}', "ERR_CHECKPOINT_INVALID", /integer 12345678901234567890 is beyond 2\^53/],
     ["[1]", "ERR_CHECKPOINT_INVALID", /Expected a JSON object but received an array/],
     ["null", "ERR_CHECKPOINT_INVALID", /Expected a JSON object but received null/],

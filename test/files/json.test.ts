@@ -1,6 +1,6 @@
 import t from "tap";
 import { LatentDiffusionError } from "../../lib/errors.js";
-import { parseJson } from "../../lib/files/json.js";
+import { parseJson, parseJsonMembers } from "../../lib/files/json.js";
 import { xorshift } from "../support/xorshift.js";
 
 t.test("any JSON is parsed as JSON.parse parses it", (t) => {
@@ -40,12 +40,37 @@ t.test("Python's words for what JSON has none for are read where they are allowe
   t.end();
 });
 
+t.test("words without a place in JSON are found wherever they are", async (t) => {
+  const text = '{"a":{"b":[1,NaN,{"__proto__":-Infinity}],"c":NaN},"d":Infinity,"e":[]}';
+  const expected = { a: { b: [1, NaN, Object.fromEntries([["__proto__", -Infinity]])], c: NaN }, d: Infinity, e: [] };
+  t.strictSame(parseJson(text, "f", { nonFinite: true }), expected);
+  t.strictSame(Object.fromEntries(await parseJsonMembers(text, "f", { nonFinite: true })), expected);
+  t.strictSame(parseJson("NaN", "f", { nonFinite: true }), NaN);
+  t.notOk("b" in {}, "no prototype was touched");
+});
+
+t.test("members are told apart, and bounded one by one", async (t) => {
+  t.strictSame(
+    [...(await parseJsonMembers('{"b":[{}],"a":{"b":1},"":0}', "f"))],
+    [
+      ["b", [{}]],
+      ["a", { b: 1 }],
+      ["", 0],
+    ],
+  );
+  t.equal((await parseJsonMembers(" { } ", "f")).size, 0);
+  for (const text of ["[1]", "1", "null", '"a"'])
+    await t.rejects(parseJsonMembers(text, "f"), { message: /expected an object/ }, text);
+  await t.rejects(parseJsonMembers(`{"a":"${"x".repeat(5e6)}"}`, "f"), { message: /5000002 bytes, above the bound/ });
+  await t.rejects(parseJsonMembers('{"a":1,"b":2,"a":3}', "f"), { message: /column 14: the key "a" appears twice/ });
+});
+
 t.test("a position is told by line and column", (t) => {
   t.throws(() => parseJson('{\n  "a": 1,\n  "b" 2\n}', "file.json"), {
     message: 'file.json: not valid JSON at line 3, column 7: expected ":" but found "2"',
   });
   t.throws(() => parseJson('{"a": 1,\n "a": 2}', "file.json"), {
-    message: 'file.json: not valid JSON at line 2, column 2: the key "a" stands twice in one object',
+    message: 'file.json: not valid JSON at line 2, column 2: the key "a" appears twice in one object',
   });
   t.end();
 });
@@ -82,7 +107,7 @@ t.test(
       "é",
       "\u2028",
     ];
-    const extras = /stands twice|beyond 2\^53|surrogate|nested deeper/;
+    const extras = /appears twice|beyond 2\^53|surrogate|nested deeper/;
     let accepted = 0;
     for (let round = 0; round < 5000; round++) {
       let text = original;
