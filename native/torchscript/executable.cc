@@ -51,9 +51,6 @@ Executable::Executable(ModuleSource& source, const std::vector<Weight>& weights,
   }
   Optimize(graphs, options.dtype.value_or(c10::ScalarType::Float), options.device);
   bytes_ = ConstantBytes(graphs);
-  // What a network writes into its arguments a recording would write into its own copies.
-  if (!options.device.is_cpu() && !WriteArguments(graphs))
-    recorded_ = RecordedCalls::For(options.device);
 }
 
 Executable::~Executable() = default;
@@ -66,10 +63,7 @@ const c10::FunctionSchema& Executable::Schema(const std::string& method) const {
 
 c10::IValue Executable::Run(const std::string& method, torch::jit::Stack arguments) const {
   if (!device_.is_cpu()) BringNumbers(arguments, device_);
-  const auto call = [this, &method](torch::jit::Stack stack) {
-    return module_->get_method(method)(std::move(stack));
-  };
-  return recorded_ ? recorded_->Run(method, arguments, call) : call(std::move(arguments));
+  return module_->get_method(method)(std::move(arguments));
 }
 
 void SaveModule(ModuleSource& source, const std::vector<Weight>& weights, const std::string& path,

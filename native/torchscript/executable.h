@@ -11,7 +11,6 @@
 #include <vector>
 
 #include "torchscript/module_source.h"
-#include "torchscript/recorded_calls.h"
 
 namespace latent_diffusion {
 
@@ -41,8 +40,6 @@ class Executable {
  private:
   const c10::Device device_;
   std::unique_ptr<torch::jit::Module> module_;
-  // Null: calls are not recorded.
-  std::unique_ptr<RecordedCalls> recorded_;
   int64_t bytes_ = 0;
 };
 

@@ -120,15 +120,6 @@ bool FreeFromLayout(const Graphs& graphs) {
   return true;
 }
 
-bool WriteArguments(const Graphs& graphs) {
-  return std::any_of(graphs.begin(), graphs.end(), [](const auto& graph) {
-    const AliasDb aliases(graph);
-    const auto inputs = graph->inputs();
-    return std::any_of(inputs.begin(), inputs.end(),
-                       [&](const torch::jit::Value* input) { return aliases.hasWriters(input); });
-  });
-}
-
 void LayOutWeights(const Graphs& graphs, c10::ScalarType /*dtype*/) {
   const auto find = [](const Node& node) -> std::optional<at::Tensor> {
     const auto index = FindWeightInput(node);

@@ -28,9 +28,6 @@ int64_t ConstantBytes(const Graphs& graphs);
 // graph sees the difference any more.
 bool FreeFromLayout(const Graphs& graphs);
 
-// layouts.cc: whether a graph may write into what its caller gives.
-bool WriteArguments(const Graphs& graphs);
-
 // layouts.cc: the weights of convolutions as channels_last, so that LibTorch computes and returns
 // channels_last and the whole network follows.
 void LayOutWeights(const Graphs& graphs, c10::ScalarType dtype);
