@@ -4,6 +4,7 @@
 
 #include <mutex>
 
+#include "error/environment_switch.h"
 #include "memory/page_cache.h"
 
 namespace latent_diffusion {
@@ -67,6 +68,8 @@ CachingAllocator& Own() {
 void UseCachingAllocator() {
   static std::once_flag once;
   std::call_once(once, [] {
+    // What bench/allocator.mjs compares with.
+    if (IsSwitchedOn("LATENT_DIFFUSION_WITHOUT_ALLOCATOR")) return;
     // Whoever set another allocator has reasons; and at LibTorch's own priority, one still may.
     if (c10::GetCPUAllocator() == c10::GetDefaultCPUAllocator()) c10::SetCPUAllocator(&Own());
   });

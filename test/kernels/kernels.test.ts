@@ -155,6 +155,26 @@ t.test(
   },
 );
 
+t.test(
+  "LATENT_DIFFUSION_WITHOUT_AMX leaves AMX out for 1, not for 0",
+  { ...PARALLEL, skip: !expectsAmx() && "no AMX here" },
+  async (t) => {
+    for (const [value, way] of [
+      ["1", "vectors"],
+      ["0", "amx"],
+      ["", "amx"],
+    ] as const) {
+      const environment = { LATENT_DIFFUSION_WITHOUT_AMX: value };
+      const results = await runScript<ProductResult>("products.cjs", environment, way, "^add$");
+      t.strictSame(
+        results.map(({ dtype, faults }) => [dtype, faults]),
+        ["float32", "bfloat16"].map((dtype) => [dtype, []]),
+        `"${value}" means ${way}`,
+      );
+    }
+  },
+);
+
 for (const set of availableSets()) {
   t.test(`convolutions with what is fused into them, with the kernels for ${set}`, PARALLEL, async (t) => {
     await checkProducts(t, "vectors", set, WITHOUT_AMX);

@@ -3,20 +3,15 @@
 #include <ATen/Version.h>
 #include <ATen/cpu/Utils.h>
 
-#include <cstdlib>
 #include <string>
 
+#include "error/environment_switch.h"
+
 namespace latent_diffusion {
-namespace {
-
-// For tests and measurements: as on a CPU without AMX.
-bool IsDenied() { return std::getenv("LATENT_DIFFUSION_WITHOUT_AMX") != nullptr; }
-
-}  // namespace
-
 bool MultipliesMatrices() {
-  // Asks the system, which grants it to the whole process.
-  static const bool can = !IsDenied() && at::cpu::init_amx();
+  // The variable makes this CPU one without AMX. init_amx asks the system, which grants it to the
+  // whole process.
+  static const bool can = !IsSwitchedOn("LATENT_DIFFUSION_WITHOUT_AMX") && at::cpu::init_amx();
   return can;
 }
 
