@@ -1,9 +1,11 @@
 import bindings from "bindings";
-import { realpathSync } from "node:fs";
-import { basename, dirname } from "node:path";
+import { existsSync, realpathSync } from "node:fs";
+import { createRequire } from "node:module";
+import { basename, dirname, join } from "node:path";
 import { isMainThread } from "node:worker_threads";
 import { LatentDiffusionError } from "../errors.js";
-import { findLibTorch, type LibTorch, PACKAGE_ROOT } from "./libtorch.js";
+import { findLibTorch, type LibTorch } from "./libtorch.js";
+import { explainMissingPackage, findBinaryPackage, PACKAGE_ROOT } from "./packages.js";
 import { captureCaller, translateNativeError } from "./calls.js";
 
 /** The element types that cross the boundary, under PyTorch's names. */
@@ -284,17 +286,28 @@ function waitVariables(policy: WaitPolicy): Record<string, string> {
   }
 }
 
+/** What was built here wins over a package: whoever builds means to use it. */
 function loadAddon(name: string): unknown {
+  const prebuilt = existsSync(join(PACKAGE_ROOT, "build")) ? undefined : findBinaryPackage("addon");
   try {
+    if (prebuilt !== undefined) return createRequire(join(prebuilt, "package.json"))(`./${name}.node`);
     return bindings({ bindings: name, module_root: PACKAGE_ROOT });
   } catch (error) {
-    const message = `The native addon ${name}.node cannot be loaded from ${PACKAGE_ROOT}; run \`npm run setup\` in a checkout, and install that one (npm install <its folder>)`;
-    throw new LatentDiffusionError(
-      "ERR_ADDON_NOT_FOUND",
-      `${message}: ${error instanceof Error ? error.message : String(error)}`,
-      { cause: error },
-    );
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new LatentDiffusionError("ERR_ADDON_NOT_FOUND", `${explainAddon(name, prebuilt, reason)}: ${reason}`, {
+      cause: error,
+    });
   }
+}
+
+function explainAddon(name: string, prebuilt: string | undefined, reason: string): string {
+  const message = `The native addon ${name}.node cannot be loaded from ${prebuilt ?? PACKAGE_ROOT}`;
+  if (/GLIBC(XX)?_[\d.]+' not found/.test(reason))
+    return `${message}: it needs glibc 2.28 or later (Debian 10, Ubuntu 18.10, RHEL 8). Use a newer system or image`;
+  if (prebuilt !== undefined) return message;
+  if (existsSync(join(PACKAGE_ROOT, "build")))
+    return `${message}; run \`npm run setup\` in a checkout, and install that one (npm install <its folder>)`;
+  return `${message}. ${explainMissingPackage("addon")}`;
 }
 
 /**

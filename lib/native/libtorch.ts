@@ -1,9 +1,9 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { LatentDiffusionError } from "../errors.js";
+import { explainMissingPackage, findBinaryPackage, PACKAGE_ROOT } from "./packages.js";
 
-/** Where the package stands: the folder of package.json, from `lib/` and from `dist/` alike. */
-export const PACKAGE_ROOT = resolve(__dirname, "..", "..");
+export { PACKAGE_ROOT };
 
 /** The LibTorch that published binaries are built against; another minor version has another binary interface. */
 const BUILT_AGAINST = "2.13.0";
@@ -32,7 +32,8 @@ interface SetupRecord {
 const RECORD_FILE = join(PACKAGE_ROOT, "build", "libtorch.json");
 
 /**
- * Find LibTorch: the `libtorch` option, else the variable `LATENT_DIFFUSION_LIBTORCH`, else what setup recorded.
+ * Find LibTorch: the `libtorch` option, else the variable `LATENT_DIFFUSION_LIBTORCH`, else the npm package, else what setup
+ * recorded. An addon that was built here runs over the LibTorch that it was built against, so where there is a record, the package is not asked.
  * Whoever names one means it: a candidate that does not fit is an error, and the next one is not taken in silence.
  * @throws LatentDiffusionError `ERR_LIBTORCH_NOT_FOUND` or `ERR_LIBTORCH_UNSUPPORTED`, listing every candidate and its reason
  */
@@ -42,6 +43,7 @@ export function findLibTorch(option: string | undefined): LibTorch {
   const candidates: [source: string, named: string | Refusal | undefined][] = [
     ["configure({ libtorch })", option],
     ["the environment variable LATENT_DIFFUSION_LIBTORCH", process.env.LATENT_DIFFUSION_LIBTORCH || undefined],
+    ["the npm package", record === undefined ? findBinaryPackage("libTorch") : undefined],
     ["the record of `npm run setup`", record && "path" in record ? record.path : record],
   ];
   const report: string[] = [];
@@ -58,8 +60,8 @@ export function findLibTorch(option: string | undefined): LibTorch {
   }
   throw new LatentDiffusionError(
     "ERR_LIBTORCH_NOT_FOUND",
-    `No LibTorch was named:\n  ${report.join("\n  ")}\nRun \`npm run setup\` in a checkout, or name the folder of a LibTorch ${BUILT_AGAINST} ` +
-      "(a Python wheel's `torch` folder is one).",
+    `No LibTorch was named:\n  ${report.join("\n  ")}\n${explainMissingPackage("libTorch")}.\nOr run \`npm run setup\` in a checkout, or name the folder of a LibTorch ` +
+      `${BUILT_AGAINST} (a Python wheel's \`torch\` folder is one).`,
   );
 }
 

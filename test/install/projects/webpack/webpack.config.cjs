@@ -1,0 +1,17 @@
+const shared = { mode: "production", target: "node20" };
+
+module.exports = [
+  {
+    ...shared,
+    entry: "./main.mjs",
+    experiments: { outputModule: true },
+    output: { filename: "main.mjs", module: true, chunkFormat: "module", library: { type: "module" } },
+    externals: { "latent-diffusion": "module latent-diffusion" },
+  },
+  {
+    ...shared,
+    entry: "./swallowed.cjs",
+    output: { filename: "swallowed.cjs" },
+    externals: { sharp: "commonjs sharp" },
+  },
+];

@@ -1,0 +1,77 @@
+import { cpSync, mkdirSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import t from "tap";
+import { PACKAGE_ROOT } from "../../lib/native/libtorch.js";
+import { type explainMissingPackage, type findBinaryPackage, PLATFORM } from "../../lib/native/packages.js";
+
+interface Packages {
+  readonly explainMissingPackage: typeof explainMissingPackage;
+  readonly findBinaryPackage: typeof findBinaryPackage;
+}
+
+/** A project in which latent-diffusion is installed as npm lays it out, with these other packages. */
+function install(folder: string, packages: readonly string[], root = "latent-diffusion"): Packages {
+  const modules = join(folder, "node_modules");
+  const installed = join(modules, "latent-diffusion");
+  for (const name of packages) {
+    mkdirSync(join(modules, name), { recursive: true });
+    writeFileSync(join(modules, name, "package.json"), JSON.stringify({ name }));
+  }
+  cpSync(join(PACKAGE_ROOT, "dist/native/packages.js"), join(installed, "dist/native/packages.js"), {
+    recursive: true,
+  });
+  writeFileSync(join(installed, "package.json"), JSON.stringify({ name: root }));
+  return createRequire(join(installed, "package.json"))("./dist/native/packages.js") as Packages;
+}
+
+const OTHER = PLATFORM === "darwin-arm64" ? "linux-x64" : "darwin-arm64";
+
+t.test("an installed package is found", (t) => {
+  const folder = t.testdir({});
+  const names = [`@latent-diffusion/${PLATFORM}`, `@latent-diffusion/libtorch-${PLATFORM}`];
+  const { findBinaryPackage: find } = install(folder, names);
+  t.equal(find("addon"), join(folder, "node_modules", names[0] ?? ""));
+  t.equal(find("libTorch"), join(folder, "node_modules", names[1] ?? ""));
+  t.equal(find("addon", OTHER), undefined);
+  t.equal(find("addon", "plan9-x64"), undefined);
+  t.end();
+});
+
+t.test("each cause of a missing package is named, with the command that mends it", (t) => {
+  const omitted = install(t.testdir({}), []);
+  t.match(omitted.explainMissingPackage("addon"), /--omit=optional.*`npm install --include=optional latent-diffusion`/);
+  t.match(omitted.explainMissingPackage("libTorch"), `@latent-diffusion/libtorch-${PLATFORM} is not installed`);
+  t.end();
+});
+
+t.test("a node_modules that was copied from another platform", (t) => {
+  const copied = install(t.testdir({}), [`@latent-diffusion/${OTHER}`]);
+  t.match(
+    copied.explainMissingPackage("addon"),
+    new RegExp(`binaries for ${OTHER} .* \`rm -rf node_modules && npm ci\``),
+  );
+  t.end();
+});
+
+t.test("a lock file that was written on another platform", (t) => {
+  const folder = t.testdir({
+    "package-lock.json": JSON.stringify({ packages: { "node_modules/latent-diffusion": {} } }),
+  });
+  const locked = install(folder, []);
+  t.match(
+    locked.explainMissingPackage("addon"),
+    /package-lock\.json was written .* `rm -rf node_modules package-lock\.json/,
+  );
+  const name = `node_modules/@latent-diffusion/${PLATFORM}`;
+  const whole = { packages: { "node_modules/latent-diffusion": {}, [name]: {} } };
+  writeFileSync(join(folder, "package-lock.json"), JSON.stringify(whole));
+  t.match(locked.explainMissingPackage("addon"), /--omit=optional/, "the lock file is not the cause");
+  t.end();
+});
+
+t.test("a bundle that swallowed the package", (t) => {
+  const swallowed = install(t.testdir({}), [], "somebody's server");
+  t.match(swallowed.explainMissingPackage("addon"), /was bundled into .* Mark latent-diffusion as external/);
+  t.end();
+});
