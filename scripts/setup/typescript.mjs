@@ -1,4 +1,4 @@
-import { existsSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { runCommand } from "./command.mjs";
 import { fingerprint, isFresh, remember } from "./fingerprint.mjs";
@@ -26,6 +26,8 @@ export async function ensureTypeScript(say, { force = false } = {}) {
     advice: "The sources of lib/ do not compile: see the messages above.",
   });
   writeModuleFace();
+  // npm does so when it installs; here `dist/cli/main.js` is to run as it is.
+  chmodSync(inProject("dist/cli/main.js"), 0o755);
   remember("typescript", hash);
   return { result: "TypeScript compiled" };
 }

@@ -1,0 +1,86 @@
+import { type Command, defineCommand, type OptionTable } from "./command.js";
+
+/** Options of `generate`. */
+export const GENERATE_TABLE = {
+  model: {
+    type: "text",
+    short: "m",
+    value: "model",
+    help: "A folder in diffusers' layout, or one with unet.pt and vq_decoder.pt; without it, the demo checkpoint",
+  },
+  out: {
+    type: "text",
+    short: "o",
+    value: "file",
+    default: "picture.png",
+    help: "Where to write; several pictures are numbered; - writes to standard output",
+  },
+  count: { type: "integer", short: "n", value: "number", default: 1, least: 1, help: "How many pictures to make" },
+  grid: { type: "flag", help: "Write all pictures side by side into one file" },
+  seed: {
+    type: "integer",
+    short: "s",
+    value: "number",
+    default: 0,
+    least: 0,
+    help: "The seed of the first picture; each next one takes the next seed",
+  },
+  steps: { type: "integer", value: "number", default: 50, least: 1, help: "Steps of the scheduler" },
+  scheduler: {
+    type: "text",
+    value: "name",
+    help: "A name from `latent-diffusion schedulers`; without it, the one that the model comes with",
+  },
+  eta: {
+    type: "number",
+    value: "number",
+    default: 0,
+    least: 0,
+    most: 1,
+    help: "The weight of fresh noise in each step (ddim)",
+  },
+  size: {
+    type: "text",
+    value: "pixels",
+    help: "256, or 256x128 for width x height; without it, what the model was made for",
+  },
+  batch: { type: "integer", value: "number", default: 4, least: 1, help: "How many pictures to compute at once" },
+  device: { type: "text", value: "name", default: "cpu", help: "cpu, cuda or cuda:1" },
+  dtype: {
+    type: "text",
+    value: "name",
+    default: "float32",
+    choices: ["float32", "float64", "float16", "bfloat16"],
+    help: "What to compute in",
+  },
+  trusted: { type: "flag", help: "Allow TorchScript files, which run code of the file" },
+  again: { type: "text", value: "picture", help: "Make the same picture again, by what the PNG says of itself" },
+} as const satisfies OptionTable;
+
+/** Every command: parsing, help and docs/cli.md follow from this table. */
+export const COMMANDS: readonly Command[] = [
+  defineCommand({
+    name: "generate",
+    summary: "Make pictures",
+    description:
+      "Each picture is written as soon as it is finished, and carries its model, seed and options as text. Ctrl+C keeps what is finished.",
+    operands: [],
+    options: GENERATE_TABLE,
+    examples: [
+      ["generate --count 16 --grid --out faces.png", "sixteen pictures of the demo model in one file"],
+      ["generate --model ./my-model --count 4 --seed 7 --out face.png", "face-1.png to face-4.png, seeds 7 to 10"],
+      ["generate --again face-3.png --out same.png", "the same pixels again"],
+      ["generate --out - | convert - face.jpg", "into another program"],
+    ],
+    run: async (values, invocation) => (await import("./generate.js")).generate(values, invocation),
+  }),
+  defineCommand({
+    name: "schedulers",
+    summary: "List the schedulers that --scheduler takes",
+    description: "One line for each: the short name, the class of diffusers, and the settings that the name decides.",
+    operands: [],
+    options: {},
+    examples: [["schedulers", "the short names of this version"]],
+    run: async (values, invocation) => (await import("./schedulers.js")).listSchedulers(values, invocation),
+  }),
+];
