@@ -63,8 +63,8 @@ export interface Command {
   readonly options: OptionTable;
   /** Command lines without the program's name, and what each does. */
   readonly examples: readonly (readonly [commandLine: string, does: string])[];
-  /** @returns the exit code, 0 where there is none */
-  readonly run: (values: Values<OptionTable>, invocation: Invocation) => Promise<number | void>;
+  /** @returns the exit code */
+  readonly run: (values: Values<OptionTable>, invocation: Invocation) => Promise<number>;
 }
 
 /**
@@ -74,7 +74,7 @@ export interface Command {
 export function defineCommand<const Table extends OptionTable>(
   command: Omit<Command, "options" | "run"> & {
     readonly options: Table;
-    readonly run: (values: Values<Table>, invocation: Invocation) => Promise<number | void>;
+    readonly run: (values: Values<Table>, invocation: Invocation) => Promise<number>;
   },
 ): Command {
   const { run } = command;

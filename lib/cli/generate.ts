@@ -13,7 +13,7 @@ import { throwIfAborted } from "../errors.js";
 import { raiseIo, replaceFile, writeWhole } from "../files/atomic-file.js";
 import type { Invocation, Values } from "./command.js";
 import type { GENERATE_TABLE } from "./commands.js";
-import { UsageError } from "./failure.js";
+import { EXIT, UsageError } from "./failure.js";
 import { DEMO, loadModel } from "./model-source.js";
 import { addRecipe, type Maker, readRecipe, type Recipe, thisMaker } from "./recipe.js";
 import { findScheduler, makeScheduler } from "./scheduler-names.js";
@@ -50,7 +50,7 @@ interface Made {
  * Make pictures and write each as soon as it is finished; an interrupt keeps those.
  * @throws UsageError for options that do not go together; AbortError; what loading and generating throw
  */
-export async function generate(values: GenerateValues, { terminal, signal, given }: Invocation): Promise<void> {
+export async function generate(values: GenerateValues, { terminal, signal, given }: Invocation): Promise<number> {
   const { recipe, grid } = await plan(values, given, terminal);
   checkOut(values, grid ? 1 : recipe.picture === undefined ? recipe.count : 1, terminal);
   // A misspelt name is told before the model is loaded.
@@ -74,6 +74,7 @@ export async function generate(values: GenerateValues, { terminal, signal, given
       await terminal.result(JSON.stringify({ ...recipe, files, seconds }, undefined, 2));
     if (files.length > 0) terminal.note(`${describeFiles(files)} in ${formatSeconds(seconds)}`);
   }
+  return EXIT.done;
 }
 
 function describeFiles(files: readonly WrittenFile[]): string {

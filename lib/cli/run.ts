@@ -19,7 +19,7 @@ export async function runCommandLine(
   signal: AbortSignal,
 ): Promise<number> {
   try {
-    return (await dispatch(args, terminal, signal)) ?? EXIT.done;
+    return await dispatch(args, terminal, signal);
   } catch (error) {
     const { message, code, advice, exitCode } = describeFailure(error);
     terminal.note(`${terminal.style("red", "Error:")} ${message} ${terminal.style("dim", `(${code})`)}`);
@@ -29,27 +29,29 @@ export async function runCommandLine(
   }
 }
 
-async function dispatch(args: readonly string[], terminal: Terminal, signal: AbortSignal): Promise<number | void> {
+async function dispatch(args: readonly string[], terminal: Terminal, signal: AbortSignal): Promise<number> {
   const [first, ...rest] = args;
-  if (first === undefined || first === "--help" || first === "-h") return printOverview(terminal);
-  if (first === "--version" || first === "-v") return terminal.result(packageVersion());
+  if (first === undefined || first === "--help" || first === "-h")
+    return print(terminal, overview(COMMANDS, packageVersion()));
+  if (first === "--version" || first === "-v") return print(terminal, packageVersion());
   if (first === "help") return help(rest, terminal);
   const command = findCommand(first);
-  if (rest.includes("--help") || rest.includes("-h")) return terminal.result(commandHelp(command));
+  if (rest.includes("--help") || rest.includes("-h")) return print(terminal, commandHelp(command));
   const { values, operands, given } = parseCommandLine(command, rest);
   return command.run(values, { operands, terminal, signal, given });
 }
 
-async function printOverview(terminal: Terminal): Promise<void> {
-  await terminal.result(overview(COMMANDS, packageVersion()));
+async function print(terminal: Terminal, text: string): Promise<number> {
+  await terminal.result(text);
+  return EXIT.done;
 }
 
 /** `help`, `help <command>`, and `help --markdown`, which is docs/cli.md. */
-async function help([about]: readonly string[], terminal: Terminal): Promise<void> {
-  if (about === undefined) return printOverview(terminal);
+async function help([about]: readonly string[], terminal: Terminal): Promise<number> {
+  if (about === undefined) return print(terminal, overview(COMMANDS, packageVersion()));
   // The page ends in a newline of its own.
-  if (about === "--markdown") return terminal.result(cliPage(COMMANDS).trimEnd());
-  await terminal.result(commandHelp(findCommand(about)));
+  if (about === "--markdown") return print(terminal, cliPage(COMMANDS).trimEnd());
+  return print(terminal, commandHelp(findCommand(about)));
 }
 
 function findCommand(name: string): Command {
