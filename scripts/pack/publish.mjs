@@ -18,19 +18,19 @@ const ROOT = "latent-diffusion";
  * Publish a folder of tarballs: the binaries first and the root last, since npm skips an optional dependency that is missing without a
  * word. A version that the registry has already is passed over, so that a publication that stopped half-way can go on.
  * @param {string} folder
- * @param {{ registry?: string, token?: string, provenance?: boolean, say?: (doing: string) => void }} [options] `registry`, `token`: default
- *   npm's own settings
+ * @param {{ registry?: string, token?: string, fresh?: boolean, provenance?: boolean, say?: (doing: string) => void }} [options] `registry`, `token`: default
+ *   npm's own settings; `fresh`: the registry has none of them, so do not ask
  * @returns {Promise<string[]>} what was published, as `name@version`
  * @throws {SetupError} before anything is published, if a package that the root needs is neither here nor on the registry
  */
-export async function publishAll(folder, { registry, token, provenance = false, say = () => {} } = {}) {
+export async function publishAll(folder, { registry, token, fresh = false, provenance = false, say = () => {} } = {}) {
   const at = registry ? ["--registry", registry] : [];
   if (registry && token) at.push(`--//${new URL(registry).host}/:_authToken=${token}`);
   const packages = await readTarballs(folder);
   await checkComplete(packages, at);
   const published = [];
   for (const { id, file, name } of packages.sort((a, b) => Number(a.name === ROOT) - Number(b.name === ROOT))) {
-    if (await isPublished(id, at)) continue;
+    if (!fresh && (await isPublished(id, at))) continue;
     say(`publishing ${id}`);
     const proof = provenance ? ["--provenance"] : [];
     // A version with a hyphen (2.13.0-r.1) is published only with a tag.

@@ -5,16 +5,25 @@ import { readPicture } from "./first-picture.mjs";
 import { npmProgram, toolFile } from "./tools.mjs";
 
 /**
- * @typedef {object} Case
- * @property {string} name
+ * @typedef {object} Case one project, installed once and run in several ways
  * @property {string} project a folder of test/install/projects
- * @property {string} [node] the Node to run; default: this one
+ * @property {string} [node] the run time that installs; default: this Node
  * @property {Record<string, string>} [versions] of dependencies, instead of the project's
- * @property {(sandbox: import("./sandbox.mjs").Sandbox) => Promise<readonly string[]>} work installs, runs, and returns the pictures that it saw
+ * @property {(sandbox: Sandbox) => Promise<unknown>} install
+ * @property {readonly Run[]} runs
  */
 
-const npm = (sandbox, ...args) => sandbox.run([sandbox.node, npmProgram("npm"), ...args]);
-const installWithNpm = (sandbox) => npm(sandbox, "install", "--ignore-scripts");
+/**
+ * @typedef {object} Run
+ * @property {string} name
+ * @property {string} [node] the run time, if it is not this Node
+ * @property {(sandbox: Sandbox) => Promise<readonly string[]>} run returns the pictures that it saw
+ */
+
+/** @typedef {import("./sandbox.mjs").Sandbox} Sandbox */
+
+const installWithNpm = (sandbox) => sandbox.run([sandbox.node, npmProgram("npm"), "install", "--ignore-scripts"]);
+const bin = (sandbox, file) => join(sandbox.project, "node_modules", file);
 
 /** Run both programs of the project `plain`. */
 async function runPlain(sandbox, command = [sandbox.node], options = {}) {
@@ -25,141 +34,145 @@ async function runPlain(sandbox, command = [sandbox.node], options = {}) {
   return pictures;
 }
 
-function nodeVersions() {
-  return [20, 22, 24, 26].map((major) => ({
-    name: `Node ${major}`,
-    project: "plain",
-    node: toolFile(`node-${major}-linux-x64/bin/node`),
-    work: async (sandbox) => {
-      await installWithNpm(sandbox);
-      return runPlain(sandbox);
+const nodeVersions = {
+  project: "plain",
+  install: installWithNpm,
+  runs: [20, 22, 24, 26].map((major) => {
+    const node = toolFile(`node-${major}-linux-x64/bin/node`);
+    return { name: `Node ${major}`, node, run: (sandbox) => runPlain(sandbox, [node]) };
+  }),
+};
+
+const bun = {
+  project: "plain",
+  node: toolFile("bun-linux-x64/bin/bun"),
+  install: (sandbox) => sandbox.run([sandbox.node, "install", "--ignore-scripts"]),
+  runs: [{ name: "Bun", run: (sandbox) => runPlain(sandbox) }],
+};
+
+const deno = {
+  project: "plain",
+  node: toolFile("deno-linux-x64/deno"),
+  install: (sandbox) => sandbox.run([sandbox.node, "install", "--node-modules-dir=auto"]),
+  runs: [
+    {
+      name: "Deno",
+      run: (sandbox) => runPlain(sandbox, [sandbox.node, "run", "--allow-all", "--node-modules-dir=auto"]),
     },
-  }));
+  ],
+};
+
+const pnpm = {
+  project: "plain",
+  install: async (sandbox) => {
+    const { output } = await sandbox.run([sandbox.node, toolFile("pnpm/bin/pnpm.cjs"), "install"]);
+    if (output.includes("Ignored build scripts")) throw new Error(`pnpm found something to build:\n${output}`);
+  },
+  runs: [{ name: "pnpm", run: (sandbox) => runPlain(sandbox) }],
+};
+
+const yarn = ["node-modules", "pnp"].map((linker) => {
+  const command = (sandbox) => [sandbox.node, toolFile("@yarnpkg/cli-dist/bin/yarn.js")];
+  const options = { env: { YARN_NODE_LINKER: linker } };
+  return {
+    project: "plain",
+    install: (sandbox) => sandbox.run([...command(sandbox), "install"], options),
+    runs: [{ name: `Yarn, ${linker}`, run: (sandbox) => runPlain(sandbox, [...command(sandbox), "node"], options) }],
+  };
+});
+
+const vitest = {
+  project: "vitest",
+  install: installWithNpm,
+  runs: [
+    ...["forks", "threads", "vmForks", "vmThreads"].map((pool) => ({
+      name: `Vitest, pool ${pool}`,
+      run: (sandbox) => runVitest(sandbox, pool),
+    })),
+    {
+      name: "Vitest, linked checkout",
+      run: (sandbox) => {
+        const installed = bin(sandbox, "latent-diffusion");
+        rmSync(installed, { recursive: true });
+        symlinkSync(inProject("."), installed, "junction");
+        return runVitest(sandbox, "forks");
+      },
+    },
+  ],
+};
+
+async function runVitest(sandbox, pool) {
+  const { output } = await sandbox.run([sandbox.node, bin(sandbox, "vitest/vitest.mjs"), "run", `--pool=${pool}`]);
+  return [readPicture(output)];
 }
 
-const runtimes = [
-  {
-    name: "Bun",
-    project: "plain",
-    node: toolFile("bun-linux-x64/bin/bun"),
-    work: async (sandbox) => {
-      await sandbox.run([sandbox.node, "install", "--ignore-scripts"]);
-      return runPlain(sandbox);
-    },
-  },
-  {
-    name: "Deno",
-    project: "plain",
-    node: toolFile("deno-linux-x64/deno"),
-    work: async (sandbox) => {
-      await sandbox.run([sandbox.node, "install", "--node-modules-dir=auto"]);
-      return runPlain(sandbox, [sandbox.node, "run", "--allow-all", "--node-modules-dir=auto"]);
-    },
-  },
-];
-
-const managers = [
-  {
-    name: "pnpm",
-    project: "plain",
-    work: async (sandbox) => {
-      const { output } = await sandbox.run([sandbox.node, toolFile("pnpm/bin/pnpm.cjs"), "install"]);
-      if (/Ignored build scripts/.test(output)) throw new Error(`pnpm found something to build:\n${output}`);
-      return runPlain(sandbox);
-    },
-  },
-  ...["node-modules", "pnp"].map((linker) => ({
-    name: `Yarn, ${linker}`,
-    project: "plain",
-    work: async (sandbox) => {
-      const yarn = [sandbox.node, toolFile("@yarnpkg/cli-dist/bin/yarn.js")];
-      const env = { YARN_NODE_LINKER: linker };
-      await sandbox.run([...yarn, "install"], { env });
-      return runPlain(sandbox, [...yarn, "node"], { env });
+const jest = ["29.7.0", "30.5.2"].map((version) => ({
+  project: "jest",
+  versions: { jest: version, "jest-environment-jsdom": version },
+  install: installWithNpm,
+  runs: ["node", "jsdom"].map((environment) => ({
+    name: `Jest ${version}, ${environment}`,
+    run: async (sandbox) => {
+      const command = [sandbox.node, bin(sandbox, "jest/bin/jest.js"), "--ci", "--runInBand", "--env", environment];
+      return [readPicture((await sandbox.run(command)).output)];
     },
   })),
-];
+}));
 
-const bin = (sandbox, file) => join(sandbox.project, "node_modules", file);
+const vite = {
+  project: "vite",
+  install: installWithNpm,
+  runs: [
+    {
+      name: "Vite, build --ssr",
+      run: async (sandbox) => {
+        await sandbox.run([sandbox.node, bin(sandbox, "vite/bin/vite.js"), "build", "--ssr", "main.mjs"]);
+        const built = ["main.js", "main.mjs"].find((file) => existsSync(join(sandbox.project, "dist", file)));
+        return [readPicture((await sandbox.run([sandbox.node, `dist/${built}`])).output)];
+      },
+    },
+  ],
+};
 
-const testRunners = [
-  ...["forks", "threads", "vmForks", "vmThreads"].map((pool) => ({
-    name: `Vitest, pool ${pool}`,
-    project: "vitest",
-    work: async (sandbox) => {
-      await installWithNpm(sandbox);
-      return [readPicture((await runVitest(sandbox, pool)).output)];
+const esbuild = {
+  project: "esbuild",
+  install: installWithNpm,
+  runs: [
+    {
+      name: "esbuild",
+      run: async (sandbox) => {
+        const command = [sandbox.node, bin(sandbox, "esbuild/bin/esbuild"), "--bundle", "--platform=node"];
+        await sandbox.run([
+          ...command,
+          "main.mjs",
+          "--format=esm",
+          "--external:latent-diffusion",
+          "--outfile=dist/main.mjs",
+        ]);
+        await sandbox.run([...command, "swallowed.cjs", "--external:sharp", "--outfile=dist/swallowed.cjs"]);
+        await expectSwallowed(sandbox, "dist/swallowed.cjs");
+        return [readPicture((await sandbox.run([sandbox.node, "dist/main.mjs"])).output)];
+      },
     },
-  })),
-  {
-    name: "Vitest, linked checkout",
-    project: "vitest",
-    work: async (sandbox) => {
-      await installWithNpm(sandbox);
-      const installed = bin(sandbox, "latent-diffusion");
-      rmSync(installed, { recursive: true });
-      symlinkSync(inProject("."), installed, "junction");
-      return [readPicture((await runVitest(sandbox, "forks")).output)];
-    },
-  },
-  ...["29.7.0", "30.5.2"].map((version) => ({
-    name: `Jest ${version}, node and jsdom`,
-    project: "jest",
-    versions: { jest: version, "jest-environment-jsdom": version },
-    work: async (sandbox) => {
-      await installWithNpm(sandbox);
-      const { output } = await sandbox.run([sandbox.node, bin(sandbox, "jest/bin/jest.js"), "--ci", "--runInBand"]);
-      return [readPicture(output)];
-    },
-  })),
-];
+  ],
+};
 
-function runVitest(sandbox, pool) {
-  return sandbox.run([sandbox.node, bin(sandbox, "vitest/vitest.mjs"), "run", `--pool=${pool}`]);
-}
+const webpack = {
+  project: "webpack",
+  install: installWithNpm,
+  runs: [
+    {
+      name: "webpack",
+      run: async (sandbox) => {
+        await sandbox.run([sandbox.node, bin(sandbox, "webpack-cli/bin/cli.js"), "--config", "webpack.config.cjs"]);
+        await expectSwallowed(sandbox, "dist/swallowed.cjs");
+        return [readPicture((await sandbox.run([sandbox.node, "dist/main.mjs"])).output)];
+      },
+    },
+  ],
+};
 
-/** A bundle that leaves the package outside works; one that swallowed it says so where it cannot find the binaries. */
-const bundlers = [
-  {
-    name: "Vite, build --ssr",
-    project: "vite",
-    work: async (sandbox) => {
-      await installWithNpm(sandbox);
-      await sandbox.run([sandbox.node, bin(sandbox, "vite/bin/vite.js"), "build", "--ssr", "main.mjs"]);
-      const built = ["main.js", "main.mjs"].find((file) => existsSync(join(sandbox.project, "dist", file)));
-      return [readPicture((await sandbox.run([sandbox.node, `dist/${built}`])).output)];
-    },
-  },
-  {
-    name: "esbuild",
-    project: "esbuild",
-    work: async (sandbox) => {
-      await installWithNpm(sandbox);
-      const esbuild = [sandbox.node, bin(sandbox, "esbuild/bin/esbuild"), "--bundle", "--platform=node"];
-      await sandbox.run([
-        ...esbuild,
-        "main.mjs",
-        "--format=esm",
-        "--external:latent-diffusion",
-        "--outfile=dist/main.mjs",
-      ]);
-      await sandbox.run([...esbuild, "swallowed.cjs", "--external:sharp", "--outfile=dist/swallowed.cjs"]);
-      await expectSwallowed(sandbox, "dist/swallowed.cjs");
-      return [readPicture((await sandbox.run([sandbox.node, "dist/main.mjs"])).output)];
-    },
-  },
-  {
-    name: "webpack",
-    project: "webpack",
-    work: async (sandbox) => {
-      await installWithNpm(sandbox);
-      await sandbox.run([sandbox.node, bin(sandbox, "webpack-cli/bin/cli.js"), "--config", "webpack.config.cjs"]);
-      await expectSwallowed(sandbox, "dist/swallowed.cjs");
-      return [readPicture((await sandbox.run([sandbox.node, "dist/main.mjs"])).output)];
-    },
-  },
-];
-
+/** A bundle that swallowed the package says so where it cannot find the binaries. */
 async function expectSwallowed(sandbox, file) {
   // Where no node_modules is above it, as on the machine that a bundle is deployed to.
   const deployed = join(sandbox.folder, "tmp", "swallowed.cjs");
@@ -170,16 +183,16 @@ async function expectSwallowed(sandbox, file) {
 }
 
 const typeScript = {
-  name: "TypeScript: bundler, node16, node10",
   project: "typescript",
-  work: async (sandbox) => {
-    await installWithNpm(sandbox);
-    for (const resolution of ["bundler", "node16", "node10"]) {
+  install: installWithNpm,
+  runs: ["bundler", "node16", "node10"].map((resolution) => ({
+    name: `TypeScript, ${resolution}`,
+    run: async (sandbox) => {
       await sandbox.run([sandbox.node, bin(sandbox, "typescript/bin/tsc"), "-p", `tsconfig.${resolution}.json`]);
-    }
-    return [];
-  },
+      return [];
+    },
+  })),
 };
 
 /** @type {readonly Case[]} */
-export const matrix = [...nodeVersions(), ...runtimes, ...managers, ...testRunners, ...bundlers, typeScript];
+export const matrix = [nodeVersions, bun, deno, pnpm, ...yarn, vitest, ...jest, vite, esbuild, webpack, typeScript];

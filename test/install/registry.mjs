@@ -25,6 +25,8 @@ export async function startRegistry(folder) {
   );
   const stop = () => child.kill();
   process.once("exit", stop);
+  // A signal alone would leave the registry running.
+  for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(130));
   for (let attempt = 0; attempt < 300 && child.exitCode === null; attempt++) {
     if (await answers(`${url}-/ping`)) return { url, stop };
     await sleep(100);
