@@ -88,16 +88,26 @@ export async function abortable<T>(promise: Promise<T>, signal: AbortSignal, onA
 }
 
 /**
- * Wait for something that must be freed: as the promise settles, or until the signal aborts, and then free what still comes.
+ * Wait for something that must be freed, but no longer than until the signal aborts; what comes later is freed.
+ * @param free called with what nobody waits for any more
  * @throws AbortError at once when the signal aborts; what the promise rejects with
  */
-export async function abortableResource<T extends { dispose(): void }>(
+export function abortableResource<T>(
   promise: Promise<T>,
   signal: AbortSignal | undefined,
+  free: (late: T) => void,
 ): Promise<T> {
   if (!signal) return promise;
-  const disposeLate = (): void => void promise.then((late) => late.dispose()).catch(() => undefined);
-  if (signal.aborted) disposeLate();
-  throwIfAborted(signal);
-  return abortable(promise, signal, disposeLate);
+  return new Promise((resolve, reject) => {
+    let aborted = signal.aborted;
+    const abort = (): void => {
+      aborted = true;
+      reject(new AbortError(signal.reason));
+    };
+    if (aborted) abort();
+    else signal.addEventListener("abort", abort, { once: true });
+    promise
+      .finally(() => signal.removeEventListener("abort", abort))
+      .then((value) => (aborted ? free(value) : resolve(value)), reject);
+  });
 }

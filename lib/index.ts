@@ -4,7 +4,7 @@ export { Generator } from "./torch/generator.js";
 export { type GridOptions, makeGrid } from "./image/grid.js";
 export { Image, type ImageChannels, type ImageFormat, type ImageFormatOptions, type ImageSize } from "./image/image.js";
 export { type FromConfigOptions, type FromPretrainedOptions } from "./models/network-model.js";
-export { type ExecutionTarget } from "./models/script-network.js";
+export { type ExecutionTarget, type MoveOptions } from "./models/script-network.js";
 export { type UNet2DConfig, type UNet2DConfigKeys } from "./models/unet-2d/config.js";
 export { type UNet2DForwardOptions, UNet2DModel, type UNet2DOutput } from "./models/unet-2d/model.js";
 export { type VQConfig, type VQConfigKeys } from "./models/vq/config.js";

@@ -1,8 +1,9 @@
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { checkFloatingDType, type FloatingDType } from "../torch/device.js";
+import { throwIfAborted } from "../errors.js";
 import type { Weight } from "../torch/script-module.js";
-import { checkInteger, checkOptions } from "../validate.js";
+import { checkInteger, checkOptions, checkSignal } from "../validate.js";
 import { type PendingFile, raiseIo, replaceFiles, writeWhole } from "../files/atomic-file.js";
 import { stringifyConfig } from "../config/python-json.js";
 import { storedBytes, writeNow } from "./safetensors.js";
@@ -19,6 +20,8 @@ export interface SaveWeightsOptions {
   maxShardSize?: number;
   /** Save beside the weights without a variant, under names with `.fp16` and the like. */
   variant?: string;
+  /** Read before each file is written; what was written is then removed. */
+  signal?: AbortSignal;
 }
 
 interface Shard {
@@ -42,13 +45,14 @@ export async function saveWeights(
   options?: SaveWeightsOptions,
   seal?: PendingFile,
 ): Promise<string[]> {
-  const { dtype, maxShardSize, variant } = checkOptions(
+  const { dtype, maxShardSize, variant, signal } = checkOptions(
     options,
-    ["dtype", "maxShardSize", "variant"],
+    ["dtype", "maxShardSize", "variant", "signal"],
     "savePretrained",
   );
   const target = dtype === undefined ? undefined : checkFloatingDType(dtype, "dtype");
   const limit = maxShardSize === undefined ? DEFAULT_SHARD_BYTES : checkInteger(maxShardSize, "maxShardSize", 1);
+  throwIfAborted(checkSignal(signal, "signal"));
   const files = weightFiles(variant);
   const groups = split(tensors, limit, target);
   const shards = groups.map((group, i): Shard => ({
@@ -58,7 +62,10 @@ export async function saveWeights(
   await mkdir(folder, { recursive: true }).catch(raiseIo(`Cannot make the folder ${folder}`));
   const pending = shards.map(({ name, tensors: own }): PendingFile => ({
     path: join(folder, name),
-    write: (temporary) => writeNow(temporary, own, { dtype: target }),
+    write: (temporary) => {
+      throwIfAborted(signal);
+      return writeNow(temporary, own, { dtype: target });
+    },
   }));
   // The index goes last: until it stands, an earlier single file or index is what a reader takes.
   if (shards.length > 1)

@@ -1,12 +1,12 @@
 import { stat } from "node:fs/promises";
 import { dirname, extname } from "node:path";
 import { inspect } from "node:util";
-import type sharp from "sharp";
+import type * as sharp from "sharp";
 import { InvalidArgumentError, LatentDiffusionError } from "../errors.js";
 import { raiseIo, replaceFile, writeWhole } from "../files/atomic-file.js";
-import { checkInteger, checkOneOf, checkOptions, checkString, unexpected } from "../validate.js";
+import { checkInteger, checkOneOf, checkOptions, checkPlainObject, checkString, unexpected } from "../validate.js";
 
-/** The file formats that images are written in, with sharp's options for each. */
+/** The file formats that images are written in, with the options of the installed sharp for each. */
 export interface ImageFormatOptions {
   png: sharp.PngOptions;
   jpeg: sharp.JpegOptions;
@@ -19,92 +19,6 @@ export interface ImageFormatOptions {
 export type ImageFormat = keyof ImageFormatOptions;
 
 const FORMATS: readonly ImageFormat[] = ["png", "jpeg", "webp", "avif", "tiff", "gif"];
-
-/** What sharp takes for each format: it passes over what it does not know. The types hold the lists to sharp's own, whole. */
-const FORMAT_OPTIONS: { readonly [Format in ImageFormat]: Readonly<Record<keyof ImageFormatOptions[Format], true>> } = {
-  png: {
-    force: true,
-    progressive: true,
-    compressionLevel: true,
-    adaptiveFiltering: true,
-    quality: true,
-    effort: true,
-    palette: true,
-    colours: true,
-    colors: true,
-    dither: true,
-  },
-  jpeg: {
-    force: true,
-    quality: true,
-    progressive: true,
-    chromaSubsampling: true,
-    trellisQuantisation: true,
-    overshootDeringing: true,
-    optimiseScans: true,
-    optimizeScans: true,
-    optimiseCoding: true,
-    optimizeCoding: true,
-    quantisationTable: true,
-    quantizationTable: true,
-    mozjpeg: true,
-  },
-  webp: {
-    force: true,
-    loop: true,
-    delay: true,
-    quality: true,
-    alphaQuality: true,
-    lossless: true,
-    nearLossless: true,
-    smartSubsample: true,
-    smartDeblock: true,
-    effort: true,
-    minSize: true,
-    mixed: true,
-    preset: true,
-    exact: true,
-  },
-  avif: {
-    force: true,
-    quality: true,
-    lossless: true,
-    effort: true,
-    chromaSubsampling: true,
-    bitdepth: true,
-    tune: true,
-  },
-  tiff: {
-    force: true,
-    quality: true,
-    compression: true,
-    bigtiff: true,
-    predictor: true,
-    pyramid: true,
-    tile: true,
-    tileWidth: true,
-    tileHeight: true,
-    xres: true,
-    yres: true,
-    bitdepth: true,
-    miniswhite: true,
-    resolutionUnit: true,
-  },
-  gif: {
-    force: true,
-    loop: true,
-    delay: true,
-    reuse: true,
-    progressive: true,
-    colours: true,
-    colors: true,
-    effort: true,
-    dither: true,
-    interFrameMaxError: true,
-    interPaletteMaxError: true,
-    keepDuplicateFrames: true,
-  },
-};
 
 const EXTENSIONS: ReadonlyMap<string, ImageFormat> = new Map([
   [".png", "png"],
@@ -187,16 +101,19 @@ export class Image {
 
   /**
    * Encode as a file's bytes.
-   * @param options sharp's for the format, such as `{ quality: 90 }`
-   * @throws InvalidArgumentError for an unknown format, or an option that sharp does not know or refuses; LatentDiffusionError `ERR_IO` where the
-   *   format cannot hold such a picture, `ERR_ADDON_NOT_FOUND` without sharp
+   * @param options sharp's for the format, such as `{ quality: 90 }`; they are passed on as they are, and sharp ignores names that it does
+   *   not know
+   * @throws InvalidArgumentError for an unknown format, or an option that sharp refuses; LatentDiffusionError `ERR_IO` where the format
+   *   cannot hold such a picture, `ERR_ADDON_NOT_FOUND` without sharp
+   * @example
+   * const bytes = await image.toBuffer("webp", { quality: 90 });
    */
   async toBuffer<Format extends ImageFormat>(
     format: Format = "png" as Format,
     options?: ImageFormatOptions[Format],
   ): Promise<Buffer> {
     checkOneOf(format, "format", FORMATS);
-    checkOptions(options, Object.keys(FORMAT_OPTIONS[format]), `Image.toBuffer("${format}")`);
+    if (options !== undefined) checkPlainObject(options, "an options object", `Image.toBuffer("${format}")`);
     return configure(this.toSharp(), format, options)
       .toBuffer()
       .catch(raiseIo(`Cannot encode ${inspect(this)} as ${format}`));
@@ -235,12 +152,14 @@ function configure(picture: sharp.Sharp, format: ImageFormat, options: object | 
   }
 }
 
-let loaded: typeof sharp | undefined;
+type Sharp = (input: Uint8Array, options: sharp.SharpOptions) => sharp.Sharp;
+
+let loaded: Sharp | undefined;
 
 /** Load sharp on first use: it opens a library of 20 MB that a caller of tensors or arrays never needs. */
-function loadSharp(): typeof sharp {
+function loadSharp(): Sharp {
   try {
-    loaded ??= require("sharp") as typeof sharp;
+    loaded ??= require("sharp") as Sharp;
     return loaded;
   } catch (cause) {
     throw new LatentDiffusionError(

@@ -2,7 +2,7 @@ import { randomInt } from "node:crypto";
 import { join } from "node:path";
 import { inspect } from "node:util";
 import { checkExecution } from "../torch/device.js";
-import { InvalidArgumentError, LatentDiffusionError } from "../errors.js";
+import { abortableResource, InvalidArgumentError, LatentDiffusionError, throwIfAborted } from "../errors.js";
 import { Generator } from "../torch/generator.js";
 import type { Device, DType, ModuleSpec } from "../native/contract.js";
 import type { Config, ConfigClass } from "../config/config.js";
@@ -17,7 +17,7 @@ import {
 } from "../checkpoint/weights.js";
 import { EXECUTION_OPTIONS, type ExecutionOptions, ScriptModule } from "../torch/script-module.js";
 import { Tensor } from "../torch/tensor.js";
-import { checkOptions, checkString, unexpected } from "../validate.js";
+import { checkOptions, checkSignal, checkString, unexpected } from "../validate.js";
 import { initialWeights } from "./initial-weights.js";
 import { ScriptNetwork } from "./script-network.js";
 
@@ -27,6 +27,8 @@ const CONFIG_FILE = "config.json";
 export interface FromConfigOptions extends ExecutionOptions {
   /** Where the random weights come from, on the CPU, left alone until they are drawn; default: a new one with a random seed. */
   generator?: Generator;
+  /** Ends the wait at once, with an AbortError; what was begun is freed. */
+  signal?: AbortSignal;
 }
 
 /** Options of `fromPretrained`. */
@@ -35,6 +37,8 @@ export interface FromPretrainedOptions extends ExecutionOptions {
   subfolder?: string;
   /** Weights of a variant, `"fp16"`. */
   variant?: string;
+  /** Ends the wait at once, with an AbortError; what was begun is freed. */
+  signal?: AbortSignal;
 }
 
 interface HasSpec {
@@ -64,23 +68,27 @@ export async function initializeNetwork<Keys extends object, Network extends Has
   options: FromConfigOptions | undefined,
 ): Promise<NetworkParts<Keys, Network>> {
   const { className, write } = kind;
-  const { generator, ...execution } = checkOptions(
+  const { generator, signal, ...execution } = checkOptions(
     options,
-    [...EXECUTION_OPTIONS, "generator"],
+    [...EXECUTION_OPTIONS, "generator", "signal"],
     `${className}.fromConfig`,
   );
   if (generator !== undefined && (!(generator instanceof Generator) || generator.device !== "cpu")) {
     throw unexpected("a Generator on the CPU", "generator", generator);
   }
   checkExecution(execution);
+  throwIfAborted(checkSignal(signal, "signal"));
   const { config, network } = write(given);
   const source = generator ?? Generator.fromSeed(randomInt(2 ** 47));
-  const weights = await initialWeights(network.spec, source).finally(() => {
+  const drawing = initialWeights(network.spec, source).finally(() => {
     if (!generator) source.dispose();
   });
+  const weights = await abortableResource(drawing, signal, (late) => late.forEach((tensor) => tensor.dispose()));
   const release = (): void => weights.forEach((tensor) => tensor.dispose());
   try {
-    return { kind, config, network, module: await ScriptModule.define(network.spec, weights, execution), release };
+    const defining = ScriptModule.define(network.spec, weights, execution);
+    const module = await abortableResource(defining, signal, (late) => late.dispose());
+    return { kind, config, network, module, release };
   } catch (error) {
     release();
     throw error;
@@ -94,16 +102,20 @@ export async function loadNetwork<Keys extends object, Network extends HasSpec>(
   options: FromPretrainedOptions | undefined,
 ): Promise<NetworkParts<Keys, Network>> {
   const { className, write } = kind;
-  const known = [...EXECUTION_OPTIONS, "subfolder", "variant"];
-  const { subfolder, variant, ...execution } = checkOptions(options, known, `${className}.fromPretrained`);
+  const known = [...EXECUTION_OPTIONS, "subfolder", "variant", "signal"];
+  const { subfolder, variant, signal, ...execution } = checkOptions(options, known, `${className}.fromPretrained`);
   const path = join(checkString(folder, "folder"), subfolder === undefined ? "" : checkString(subfolder, "subfolder"));
   if (variant !== undefined) checkString(variant, "variant");
   checkExecution(execution);
+  throwIfAborted(checkSignal(signal, "signal"));
   const { config, network } = write(await readConfig(path, CONFIG_FILE, className));
+  throwIfAborted(signal);
   const files: OpenWeights = await openWeights(path, { variant });
   try {
     const weights = matchWeights(parametersOf(network.spec), renameLegacyAttention(files.tensors), path);
-    const module = await ScriptModule.define(network.spec, weights, execution);
+    throwIfAborted(signal);
+    const defining = ScriptModule.define(network.spec, weights, execution);
+    const module = await abortableResource(defining, signal, (late) => late.dispose());
     return { kind, config, network, module, release: () => files.dispose() };
   } catch (error) {
     files.dispose();
@@ -151,8 +163,8 @@ export abstract class NetworkModel<Keys extends object, Network> extends ScriptN
    * Save in diffusers' layout: `config.json` and `diffusion_pytorch_model.safetensors`, or shards of it. The config stands only when all
    * of it does.
    * @param folder is made if it does not exist
-   * @param options `dtype` of the weights, default as they are; `maxShardSize` in bytes; `variant`
-   * @throws LatentDiffusionError `ERR_IO`, `ERR_DISPOSED`
+   * @param options `dtype` of the weights, default as they are; `maxShardSize` in bytes; `variant`; `signal`, read before each file
+   * @throws AbortError; LatentDiffusionError `ERR_IO`, `ERR_DISPOSED`
    */
   async savePretrained(folder: string, options?: SaveWeightsOptions): Promise<void> {
     checkString(folder, "folder");

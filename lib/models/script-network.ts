@@ -1,4 +1,5 @@
 import { checkDevice, checkExecution, FLOATING_DTYPES, type FloatingDType } from "../torch/device.js";
+import { abortableResource, throwIfAborted } from "../errors.js";
 import type { Device } from "../native/contract.js";
 import {
   EXECUTION_OPTIONS,
@@ -6,16 +7,33 @@ import {
   type ScriptModule,
   type StagedExecution,
 } from "../torch/script-module.js";
-import { checkOptions, unexpected } from "../validate.js";
+import { checkOptions, checkSignal, unexpected } from "../validate.js";
+
+/** Options of `to`. */
+export interface MoveOptions extends ExecutionOptions {
+  /** Ends the wait at once, with an AbortError, and leaves everything where it was. */
+  signal?: AbortSignal;
+}
 
 /** Where a network moves to: a device, a dtype, or both, or an object of options. */
-export type ExecutionTarget = Device | FloatingDType | ExecutionOptions;
+export type ExecutionTarget = Device | FloatingDType | MoveOptions;
 
 /** Read the targets of `to`: names of a device and a dtype in either order, or options. */
-export function executionOf(targets: readonly ExecutionTarget[]): ExecutionOptions {
-  const execution: ExecutionOptions = {};
+export function executionOf(targets: readonly ExecutionTarget[]): {
+  execution: ExecutionOptions;
+  signal?: AbortSignal;
+} {
+  const { signal, ...execution } = mergeTargets(targets);
+  checkExecution(execution);
+  throwIfAborted(checkSignal(signal, "signal"));
+  return { execution, signal };
+}
+
+function mergeTargets(targets: readonly ExecutionTarget[]): MoveOptions {
+  const execution: MoveOptions = {};
   for (const target of targets) {
-    if (typeof target === "object") Object.assign(execution, checkOptions(target, EXECUTION_OPTIONS, "to"));
+    if (typeof target === "object")
+      Object.assign(execution, checkOptions(target, [...EXECUTION_OPTIONS, "signal"], "to"));
     else if (typeof target === "string" && /^(cpu|cuda)/.test(target)) execution.device = checkDevice(target, "device");
     else if (FLOATING_DTYPES.some((dtype) => dtype === target)) execution.dtype = target as FloatingDType;
     else
@@ -25,7 +43,6 @@ export function executionOf(targets: readonly ExecutionTarget[]): ExecutionOptio
         target,
       );
   }
-  checkExecution(execution);
   return execution;
 }
 
@@ -57,12 +74,14 @@ export abstract class ScriptNetwork {
 
   /**
    * Move to a device, a dtype, or both, in place; on failure the old state stands.
-   * @param targets `"cuda"`, `"bfloat16"`, in either order, or `{ device, dtype, optimize }`
-   * @throws LatentDiffusionError `ERR_DEVICE_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`, `ERR_DISPOSED`; `ERR_CONFIG_UNSUPPORTED` for a trace, which
+   * @param targets `"cuda"`, `"bfloat16"`, in either order, or `{ device, dtype, optimize, signal }`
+   * @throws AbortError; LatentDiffusionError `ERR_DEVICE_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`, `ERR_DISPOSED`; `ERR_CONFIG_UNSUPPORTED` for a trace, which
    *   takes only its own
    */
   async to(...targets: readonly ExecutionTarget[]): Promise<this> {
-    await this.module.to(executionOf(targets));
+    const { execution, signal } = executionOf(targets);
+    const staged = await abortableResource(this.stage(execution), signal, (late) => late.discard());
+    staged.commit();
     return this;
   }
 

@@ -76,13 +76,15 @@ export class LDMPipeline<Components extends LDMComponents = DiffusersComponents>
    * Load a folder in diffusers' layout: `model_index.json`, `unet/`, `vqvae/`, `scheduler/`.
    * @param folder on this machine; names on the Hugging Face hub are not looked up
    * @param options `device`, `dtype` (default `"float32"`), `optimize` (default true; false: bit for bit what PyTorch computes), `variant`;
-   *   `unet`, `vqvae`, `scheduler` to take instead; `scalingFactor` where the checkpoint's is wrong
-   * @throws InvalidArgumentError; LatentDiffusionError `ERR_CHECKPOINT_NOT_FOUND`, `ERR_CHECKPOINT_INVALID`,
+   *   `unet`, `vqvae`, `scheduler` to take instead; `scalingFactor` where the checkpoint's is wrong; `signal`
+   * @throws InvalidArgumentError; AbortError; LatentDiffusionError `ERR_CHECKPOINT_NOT_FOUND`, `ERR_CHECKPOINT_INVALID`,
    *   `ERR_CONFIG_UNSUPPORTED`, `ERR_DEVICE_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`
    * @see diffusers.DiffusionPipeline.from_pretrained
+   * @example
+   * const pipe = await LDMPipeline.fromPretrained("models/demo", { dtype: "bfloat16" });
    */
   static async fromPretrained(folder: string, options?: PipelineLoadOptions): Promise<LDMPipeline> {
-    const known = [...EXECUTION_OPTIONS, "scalingFactor", ...COMPONENT_NAMES, "variant"];
+    const known = [...EXECUTION_OPTIONS, "scalingFactor", ...COMPONENT_NAMES, "variant", "signal"];
     const { scalingFactor, ...loading } = checkOptions(options, known, "LDMPipeline.fromPretrained");
     if (scalingFactor !== undefined) checkScalingFactor(scalingFactor);
     const components = await loadComponents(folder, loading);
@@ -163,8 +165,11 @@ export class LDMPipeline<Components extends LDMComponents = DiffusersComponents>
    * @param options of which the result's type follows `outputType`
    * @returns the images; also by `const [images] = await pipe.generate()`
    * @throws InvalidArgumentError before any work; AbortError; LatentDiffusionError `ERR_CONFIG_UNSUPPORTED` for a schedule that cannot be run,
-   *   `ERR_OUT_OF_MEMORY`, `ERR_DISPOSED`; what `onProgress` throws
+   *   `ERR_OUT_OF_MEMORY` before any work for a run that is larger than the memory that is left, `ERR_NON_FINITE_OUTPUT`, `ERR_DISPOSED`; what `onProgress` throws
    * @see diffusers.LDMPipeline.__call__
+   * @example
+   * const { images } = await pipe.generate({ batchSize: 4, numInferenceSteps: 50, seed: 0 });
+   * for (const [i, image] of images.entries()) await image.save(`face-${i}.png`);
    */
   async generate<Type extends OutputType = "image">(
     options?: GenerateOptions<Type>,
@@ -173,7 +178,7 @@ export class LDMPipeline<Components extends LDMComponents = DiffusersComponents>
     const plan = this.#plan(options, "generate", site);
     for await (const { images, step, steps, timestep } of runEvents(this.components, plan, site)) {
       if (images !== undefined) return new ImagePipelineOutput<Type>(images);
-      await options?.onProgress?.({ step, steps, timestep });
+      await plan.onProgress?.({ step, steps, timestep });
     }
     throw new LatentDiffusionError("ERR_INTERNAL", "A run ended without images");
   }
@@ -182,6 +187,11 @@ export class LDMPipeline<Components extends LDMComponents = DiffusersComponents>
    * Generate images, step by step: one event after each step, and a last one with the images. Each step is done when it is asked for;
    * leaving the loop stops the work.
    * @throws what {@link generate} does, wrong options at once, the rest from the loop
+   * @example
+   * for await (const { step, steps, preview, images } of pipe.stream({ previewEvery: 10 })) {
+   *   if (images) await images[0]?.save("face.png");
+   *   else console.log(`${step} of ${steps}`, preview?.[0]);
+   * }
    */
   stream<Type extends OutputType = "image">(options?: StreamOptions<Type>): EventStream<Type> {
     const site = captureCaller(this.stream);
@@ -192,21 +202,29 @@ export class LDMPipeline<Components extends LDMComponents = DiffusersComponents>
 
   /**
    * Move to a device, a dtype, or both, in place; both networks or, on failure, neither. A run in progress goes on at the new place.
-   * @param targets `"cuda"`, `"bfloat16"`, in either order, or `{ device, dtype, optimize }`
-   * @throws LatentDiffusionError `ERR_DEVICE_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`, `ERR_CONFIG_UNSUPPORTED` for a trace, `ERR_DISPOSED`
+   * @param targets `"cuda"`, `"bfloat16"`, in either order, or `{ device, dtype, optimize, signal }`; an abort ends the wait at once
+   *   and leaves the pipeline where it was
+   * @throws AbortError; LatentDiffusionError `ERR_DEVICE_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`, `ERR_CONFIG_UNSUPPORTED` for a trace,
+   *   `ERR_DISPOSED`
    * @see diffusers.DiffusionPipeline.to
+   * @example
+   * await pipe.to("bfloat16");
    */
   async to(...targets: readonly ExecutionTarget[]): Promise<this> {
-    await moveComponents(this.components, executionOf(targets), () => this.#checkAlive());
+    const { execution, signal } = executionOf(targets);
+    await moveComponents(this.components, execution, () => this.#checkAlive(), signal);
     return this;
   }
 
   /**
    * Save in diffusers' layout; `LDMPipeline.from_pretrained` in Python reads it.
    * @param folder is made if it does not exist
-   * @param options of the weights: `dtype`, `maxShardSize` in bytes, `variant`
-   * @throws LatentDiffusionError `ERR_IO`, `ERR_DISPOSED`; `ERR_CONFIG_UNSUPPORTED` for TorchScript modules, which diffusers cannot read
+   * @param options of the weights: `dtype`, `maxShardSize` in bytes, `variant`; `signal`: read before each file of weights, and a folder
+   *   that was saved in part has no `model_index.json`
+   * @throws AbortError; LatentDiffusionError `ERR_IO`, `ERR_DISPOSED`; `ERR_CONFIG_UNSUPPORTED` for TorchScript modules, which diffusers cannot read
    * @see diffusers.DiffusionPipeline.save_pretrained
+   * @example
+   * await pipe.savePretrained("my-model", { dtype: "bfloat16", variant: "bf16" });
    */
   async savePretrained(folder: string, options?: SaveWeightsOptions): Promise<void> {
     checkString(folder, "folder");

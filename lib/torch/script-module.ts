@@ -93,7 +93,7 @@ export class ScriptModule {
    * @throws LatentDiffusionError `ERR_TORCHSCRIPT_UNTRUSTED`, `ERR_TORCHSCRIPT_INVALID`, `ERR_CHECKPOINT_NOT_FOUND`,
    *   `ERR_DEVICE_UNAVAILABLE`; `ERR_CONFIG_UNSUPPORTED` where a trace has another device or dtype baked in
    */
-  static async load(path: string, options: ExecutionOptions & { trusted: boolean }): Promise<ScriptModule> {
+  static async load(path: string, options: ExecutionOptions & { trusted: true }): Promise<ScriptModule> {
     const { trusted, ...execution } = checkOptions(options, ["trusted", ...EXECUTION_OPTIONS], "ScriptModule.load");
     checkString(path, "path");
     if (trusted !== true) {

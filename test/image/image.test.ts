@@ -92,15 +92,14 @@ t.test("toBuffer writes the format that it is asked for, png by default, with sh
     code: "ERR_INVALID_ARGUMENT",
     message: /quality but received 500 .*an option of sharp's for jpeg/,
   });
-  await t.rejects(image.toBuffer("png", { compresionLevel: 3 } as object), {
-    code: "ERR_INVALID_ARGUMENT",
-    message: /"compresionLevel" .*did you mean "compressionLevel"/,
-  });
-  await t.rejects(image.toBuffer("jpeg", { lossless: true } as object), {
-    code: "ERR_INVALID_ARGUMENT",
-    message: /"lossless" for Image.toBuffer\("jpeg"\)/,
-  });
-  await t.rejects(image.toBuffer("png", null as never), { code: "ERR_INVALID_ARGUMENT" });
+  const passed = { quality: 50, optionOfANewerSharp: true } as object;
+  t.strictSame(
+    await image.toBuffer("jpeg", passed),
+    await image.toBuffer("jpeg", { quality: 50 }),
+    "names that this package has never heard of are sharp's to judge",
+  );
+  for (const options of [null, 90, "best"])
+    await t.rejects(image.toBuffer("png", options as never), { code: "ERR_INVALID_ARGUMENT" });
   await t.rejects(ramp(20_000, 1).toBuffer("webp"), {
     code: "ERR_IO",
     message: /Cannot encode Image\(20000 x 1, RGB\) as webp: /,

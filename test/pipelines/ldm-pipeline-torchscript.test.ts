@@ -43,7 +43,9 @@ t.test("files and modules make a pipeline", async (t) => {
     scheduler: folder,
     config: join(folder, "config.json"),
   };
-  await t.rejects(LDMPipeline.fromTorchScript({ ...parts, trusted: false }), { code: "ERR_TORCHSCRIPT_UNTRUSTED" });
+  await t.rejects(LDMPipeline.fromTorchScript({ ...parts, trusted: wrong(false) }), {
+    code: "ERR_TORCHSCRIPT_UNTRUSTED",
+  });
   const pipe = await LDMPipeline.fromTorchScript({ ...parts, trusted: true, optimize: false });
   t.equal(pipe.scalingFactor, 0.5);
   const { images } = await pipe.generate({ ...QUICK, outputType: "tensor" });
@@ -82,7 +84,7 @@ t.test("what is wrong is said, and nothing stays open", async (t) => {
     unet.dispose();
     vqDecoder.dispose();
   });
-  const parts = { unet, vqDecoder, scheduler: new DDIMScheduler(), config: CONFIG, trusted: true };
+  const parts = { unet, vqDecoder, scheduler: new DDIMScheduler(), config: CONFIG, trusted: true as const };
   const refused: [object, RegExp][] = [
     [{ unet: 3 }, /a path or a ScriptModule for unet/],
     [{ config: undefined }, /config/],
@@ -125,7 +127,7 @@ t.test("a module without forward is refused when it is loaded", async (t) => {
   const mute = await moduleOf("def encode(self, x):\n    return x * self.weight\n");
   const path = join(t.testdir({}), "mute.pt");
   await mute.save(path);
-  const parts = { scheduler: new DDIMScheduler(), config: CONFIG, trusted: true };
+  const parts = { scheduler: new DDIMScheduler(), config: CONFIG, trusted: true as const };
   const vqDecoder = await decoder();
   t.teardown(() => {
     mute.dispose();
@@ -182,7 +184,7 @@ t.test("a scheduler's folder is read by the class that its file names", async (t
     unet: await moduleOf("def forward(self, sample, timestep):\n    return sample * self.weight\n"),
     vqDecoder: await decoder(),
     config: CONFIG,
-    trusted: true,
+    trusted: true as const,
   };
   t.teardown(() => {
     parts.unet.dispose();

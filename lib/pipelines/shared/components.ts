@@ -1,4 +1,4 @@
-import { InvalidArgumentError, LatentDiffusionError } from "../../errors.js";
+import { abortableResource, InvalidArgumentError, LatentDiffusionError } from "../../errors.js";
 import type { FloatingDType } from "../../torch/device.js";
 import type { Device } from "../../native/contract.js";
 import { COMPONENT_NAMES } from "../../checkpoint/model-index.js";
@@ -160,15 +160,19 @@ export function checkScalingFactor(value: unknown): number {
 /**
  * Move both networks or neither: each is made ready at its new place before the first is switched over. Both take their places in
  * the queues of moves at once, so that pipelines that share components cannot wait for each other in a circle.
+ * @param signal ends the wait at once; what is made ready later is discarded
  * @param checkAlive called before the switch; what it throws leaves everything as it was
  */
 export async function moveComponents(
   { unet, vqvae }: LDMComponents,
   options: ExecutionOptions,
   checkAlive: () => void,
+  signal?: AbortSignal,
 ): Promise<void> {
   checkAlive();
-  const results = await Promise.allSettled([unet, vqvae].map((component) => component.stage(options)));
+  const results = await Promise.allSettled(
+    [unet, vqvae].map((component) => abortableResource(component.stage(options), signal, (late) => late.discard())),
+  );
   const staged = results.flatMap((result) => (result.status === "fulfilled" ? [result.value] : []));
   try {
     for (const result of results) if (result.status === "rejected") throw result.reason;

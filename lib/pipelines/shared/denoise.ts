@@ -193,7 +193,7 @@ export async function drawLatents(
   const noise =
     count <= DRAWN_ON_LOOP
       ? drawNoise(latentShape, generator, device, "float32")
-      : await abortableResource(drawOnExecutor(latentShape, generator), signal);
+      : await abortableResource(drawOnExecutor(latentShape, generator), signal, (late) => late.dispose());
   return applyInTurn(noise, [
     (x) => x.to(device),
     (x) => opAsync("mul.Scalar", x, scheduler.initNoiseSigma),

@@ -1,7 +1,7 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { checkExecution } from "../../torch/device.js";
-import { InvalidArgumentError, LatentDiffusionError } from "../../errors.js";
+import { InvalidArgumentError, LatentDiffusionError, throwIfAborted } from "../../errors.js";
 import { UNet2DModel } from "../../models/unet-2d/model.js";
 import { VQModel } from "../../models/vq/model.js";
 import { COMPONENT_NAMES, type ComponentName, type ModelIndex, readModelIndex } from "../../checkpoint/model-index.js";
@@ -9,7 +9,7 @@ import { hasVariant } from "../../checkpoint/weights.js";
 import { loadScheduler } from "../../schedulers/known.js";
 import type { Scheduler } from "../../schedulers/base.js";
 import type { ExecutionOptions } from "../../torch/script-module.js";
-import { checkString } from "../../validate.js";
+import { checkSignal, checkString } from "../../validate.js";
 import { checkUsable } from "./components.js";
 
 /** Components to take instead of the folder's, and how to load the others. */
@@ -19,6 +19,8 @@ export interface LoadOptions extends ExecutionOptions {
   scheduler?: Scheduler;
   /** Weights of a variant, `"fp16"`, of each network that has it. */
   variant?: string;
+  /** Ends the wait at once, with an AbortError; what was loaded is freed. */
+  signal?: AbortSignal;
 }
 
 /** The components of a pipeline that was loaded from a diffusers checkpoint. */
@@ -37,11 +39,12 @@ const NETWORK_CLASSES = { unet: "UNet2DModel", vqvae: "VQModel" } as const;
  */
 export async function loadComponents(
   folder: string,
-  { unet, vqvae, scheduler, variant, ...execution }: LoadOptions,
+  { unet, vqvae, scheduler, variant, signal, ...execution }: LoadOptions,
 ): Promise<DiffusersComponents> {
   // Also where all networks are brought, and nothing is left to load by them.
   checkExecution(execution);
   checkUsable({ unet, vqvae, scheduler });
+  throwIfAborted(checkSignal(signal, "signal"));
   await checkFolder(folder);
   const index = await readModelIndex(folder);
   checkIndex(folder, index, { unet, vqvae, scheduler });
@@ -49,10 +52,10 @@ export async function loadComponents(
   // The scheduler first: it is the cheapest to fail.
   const ownScheduler = scheduler ?? (await loadScheduler(index.scheduler ?? "", join(folder, "scheduler")));
   const ownUnet =
-    unet ?? (await UNet2DModel.fromPretrained(join(folder, "unet"), { ...execution, variant: variants.unet }));
+    unet ?? (await UNet2DModel.fromPretrained(join(folder, "unet"), { ...execution, signal, variant: variants.unet }));
   try {
     const ownVqvae =
-      vqvae ?? (await VQModel.fromPretrained(join(folder, "vqvae"), { ...execution, variant: variants.vqvae }));
+      vqvae ?? (await VQModel.fromPretrained(join(folder, "vqvae"), { ...execution, signal, variant: variants.vqvae }));
     return { vqvae: ownVqvae, unet: ownUnet, scheduler: ownScheduler };
   } catch (error) {
     if (!unet) ownUnet.dispose();

@@ -100,6 +100,8 @@ export interface RunPlan<Type extends OutputType = OutputType> {
   readonly scalingFactor: number;
   readonly allowNonFinite: boolean;
   readonly signal: AbortSignal | undefined;
+  /** Called after each step and waited for. */
+  readonly onProgress: ((progress: Progress) => unknown) | undefined;
   /** Steps from one preview to the next; undefined: none. */
   readonly previewEvery: number | undefined;
   /** Throws if the run must not go on. */
@@ -133,7 +135,7 @@ export function planRun<Type extends OutputType>(
   const given: Partial<AllOptions<Type>> = checkOptions<AllOptions<Type>>(options, known, `LDMPipeline.${method}`);
   // Undefined is a default; null, which is nothing to any of them, is not.
   const { batchSize: batch = 1, eta: weight = 0, numInferenceSteps: steps = 50, outputType: type = "image" } = given;
-  checkFunction(given.onProgress, "onProgress");
+  const onProgress = checkFunction(given.onProgress, "onProgress");
   const signal = joinSignals(checkSignal(given.signal, "signal"), left);
   const batchSize = checkInteger(batch, "batchSize", 1);
   const eta = checkNumber(weight, "eta", 0, 1);
@@ -161,6 +163,7 @@ export function planRun<Type extends OutputType>(
     scalingFactor,
     allowNonFinite,
     signal,
+    onProgress,
     previewEvery,
     checkAlive: () => {
       checkAlive();
@@ -170,7 +173,15 @@ export function planRun<Type extends OutputType>(
 }
 
 function joinSignals(one: AbortSignal | undefined, other: AbortSignal | undefined): AbortSignal | undefined {
-  return one && other ? AbortSignal.any([one, other]) : (one ?? other);
+  if (!one || !other) return one ?? other;
+  if (one instanceof AbortSignal) return AbortSignal.any([one, other]);
+  // AbortSignal.any takes no signal of another realm, such as jsdom's.
+  const joined = new AbortController();
+  for (const signal of [one, other] as const) {
+    if (signal.aborted) joined.abort(signal.reason);
+    else signal.addEventListener("abort", () => joined.abort(signal.reason), { once: true });
+  }
+  return joined.signal;
 }
 
 /** Take a copy of the scheduler through the schedule: concurrent runs share none. */

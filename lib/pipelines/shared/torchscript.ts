@@ -1,5 +1,5 @@
 import { checkExecution } from "../../torch/device.js";
-import { InvalidArgumentError, LatentDiffusionError } from "../../errors.js";
+import { abortableResource, InvalidArgumentError, LatentDiffusionError, throwIfAborted } from "../../errors.js";
 import type { JsonObject } from "../../files/json.js";
 import { readJsonObject } from "../../config/config-file.js";
 import { ScriptNetwork } from "../../models/script-network.js";
@@ -13,7 +13,7 @@ import {
   ScriptModule,
 } from "../../torch/script-module.js";
 import { op, Tensor } from "../../torch/tensor.js";
-import { checkInteger, checkOptions, checkString, unexpected } from "../../validate.js";
+import { checkInteger, checkOptions, checkSignal, checkString, unexpected } from "../../validate.js";
 import { checkScalingFactor, checkUsable, type DenoisingNetwork, type LatentDecoder } from "./components.js";
 
 /** What {@link LDMPipeline.fromTorchScript} takes. */
@@ -27,7 +27,9 @@ export interface TorchScriptOptions extends ExecutionOptions {
   /** What the files do not say, or a JSON file of it. */
   config: TorchScriptConfig | string;
   /** Required to load files: **loading TorchScript runs code of the file**. */
-  trusted: boolean;
+  trusted: true;
+  /** Ends the wait at once, with an AbortError; what was loaded is freed. */
+  signal?: AbortSignal;
 }
 
 /** What TorchScript files make. */
@@ -39,8 +41,8 @@ export interface TorchScriptComponents {
 
 /** Load the components that a pipeline of TorchScript modules has; nothing stays open if one fails. */
 export async function loadTorchScript(options: TorchScriptOptions): Promise<TorchScriptComponents> {
-  const known = ["unet", "vqDecoder", "scheduler", "config", "trusted", ...EXECUTION_OPTIONS];
-  const { unet, vqDecoder, scheduler, config, trusted, ...execution } = checkOptions(
+  const known = ["unet", "vqDecoder", "scheduler", "config", "trusted", "signal", ...EXECUTION_OPTIONS];
+  const { unet, vqDecoder, scheduler, config, trusted, signal, ...execution } = checkOptions(
     options,
     known,
     "LDMPipeline.fromTorchScript",
@@ -51,9 +53,11 @@ export async function loadTorchScript(options: TorchScriptOptions): Promise<Torc
   if (config === undefined) throw unexpected("an object or a path", "config", config);
   if (unet === vqDecoder && unet instanceof ScriptModule)
     throw new InvalidArgumentError("Expected two modules for unet and vqDecoder but received one");
+  throwIfAborted(checkSignal(signal, "signal"));
   const complete = await readTorchScriptConfig(config);
   const ownScheduler = await makeScheduler(scheduler);
-  const loading = { ...execution, trusted: trusted === true };
+  // What a JavaScript caller leaves out is refused where a file is loaded.
+  const loading = { ...execution, signal, trusted: trusted as true };
   const unetModule = await openModule(unet, "unet", loading);
   try {
     const decoder = await openModule(vqDecoder, "vqDecoder", loading);
@@ -81,9 +85,13 @@ async function makeScheduler(given: unknown): Promise<Scheduler> {
 async function openModule(
   given: string | ScriptModule,
   option: string,
-  loading: ExecutionOptions & { trusted: boolean },
+  { signal, trusted, ...execution }: ExecutionOptions & Pick<TorchScriptOptions, "signal" | "trusted">,
 ): Promise<ScriptModule> {
-  const module = given instanceof ScriptModule ? given : await ScriptModule.load(given, loading);
+  throwIfAborted(signal);
+  const module =
+    given instanceof ScriptModule
+      ? given
+      : await abortableResource(ScriptModule.load(given, { ...execution, trusted }), signal, (late) => late.dispose());
   const { methods } = module.info;
   if (methods.includes("forward")) return module;
   if (module !== given) module.dispose();
