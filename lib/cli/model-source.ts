@@ -35,7 +35,8 @@ export async function loadModel(
     vqDecoder: join(folder, "vq_decoder.pt"),
     scheduler: folder,
     config: join(folder, "config.json"),
-    trusted,
+    // Without the flag it is false, and refused with the error that says why.
+    trusted: trusted as true,
   });
 }
 
