@@ -13,6 +13,7 @@ import {
   checkSignal,
   unexpected,
 } from "../../validate.js";
+import { checkMemory } from "./memory.js";
 import { checkTimesteps, decoderScale, latentSizes, type LDMComponents } from "./components.js";
 import { type ImagesOf, OUTPUT_TYPES, type OutputType } from "./decode.js";
 
@@ -151,6 +152,7 @@ export function planRun<Type extends OutputType>(
   ] as const;
   const scheduler = scheduleRun(components, checkInteger(steps, "numInferenceSteps", 1), eta);
   throwIfAborted(signal);
+  checkMemory(components, latentShape, outputType);
   // Last, since a generator made for the run is not to be left behind by a check that fails.
   const generator = chooseGenerator(given.generator, given.seed, batchSize, components);
   return {
