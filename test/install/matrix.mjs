@@ -50,14 +50,17 @@ const bun = {
   runs: [{ name: "Bun", run: (sandbox) => runPlain(sandbox) }],
 };
 
+// Deno, as Yarn, passes over versions younger than a day, and these are seconds old.
+const DENO_OPTIONS = ["--node-modules-dir=auto", "--minimum-dependency-age=0"];
+
 const deno = {
   project: "plain",
   node: toolFile("deno-linux-x64/deno"),
-  install: (sandbox) => sandbox.run([sandbox.node, "install", "--node-modules-dir=auto"]),
+  install: (sandbox) => sandbox.run([sandbox.node, "install", ...DENO_OPTIONS]),
   runs: [
     {
       name: "Deno",
-      run: (sandbox) => runPlain(sandbox, [sandbox.node, "run", "--allow-all", "--node-modules-dir=auto"]),
+      run: (sandbox) => runPlain(sandbox, [sandbox.node, "run", "--allow-all", ...DENO_OPTIONS]),
     },
   ],
 };
@@ -73,7 +76,8 @@ const pnpm = {
 
 const yarn = ["node-modules", "pnp"].map((linker) => {
   const command = (sandbox) => [sandbox.node, toolFile("@yarnpkg/cli-dist/bin/yarn.js")];
-  const options = { env: { YARN_NODE_LINKER: linker } };
+  // Plug'n'Play resolves imports of ESM only if it is told to, or if the project's package.json says "type": "module".
+  const options = { env: { YARN_NODE_LINKER: linker, YARN_PNP_ENABLE_ESM_LOADER: "true" } };
   return {
     project: "plain",
     install: (sandbox) => sandbox.run([...command(sandbox), "install"], options),
