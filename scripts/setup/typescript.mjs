@@ -33,14 +33,33 @@ export async function ensureTypeScript(say, { force = false } = {}) {
 }
 
 /**
- * Write dist/index.mjs, which hands on what the CommonJS build exports, so that both worlds share one addon and one
- * `instanceof`. The names are read from the build itself, which opens neither LibTorch nor the addon by being loaded.
+ * Write dist/index.mjs, which hands on what the CommonJS build exports, so that both worlds share one addon and one `instanceof`. The names
+ * are read from the build itself, which opens neither LibTorch nor the addon by being loaded. It is loaded by `createRequire`: Vite takes a
+ * package that is linked, so outside node_modules, for source, and an `import` of its CommonJS would give names without values.
  */
 function writeModuleFace() {
   const names = Object.keys(require(inProject("dist/index.js"))).sort();
   writeFileSync(
     inProject("dist/index.mjs"),
-    `import library from "./index.js";\n\nexport const {\n${names.map((name) => `  ${name},\n`).join("")}} = library;\n`,
+    `${MODULE_FACE}\nexport const {\n${names.map((name) => `  ${name},\n`).join("")}} = load();\n`,
   );
   writeFileSync(inProject("dist/index.d.mts"), 'export * from "./index.js";\n');
 }
+
+/** Bundlers do not follow `createRequire`, so a bundle that swallowed this file lacks the rest. */
+const MODULE_FACE = `import { createRequire } from "node:module";
+
+function load() {
+  try {
+    return createRequire(import.meta.url)("./index.js");
+  } catch (error) {
+    if (error.code !== "MODULE_NOT_FOUND" || !error.message.includes("./index.js")) throw error;
+    throw new Error(
+      "latent-diffusion was bundled into " + import.meta.url + ", and a bundle cannot hold its binaries. Mark latent-diffusion as " +
+        "external in the bundler's configuration (docs/install.md shows how), and install it where the bundle runs: " +
+        "\`npm install latent-diffusion\`",
+      { cause: error },
+    );
+  }
+}
+`;
