@@ -12,7 +12,7 @@ const CALLS = 3;
 export async function profile({ model, threads, dtype }, print) {
   const require = createRequire(import.meta.url);
   const { configure, Generator, LDMPipeline } = require("../dist/index.js");
-  const { native } = require("../dist/native/contract.js");
+  const { native } = require("../dist/native/open.js");
   if (typeof native().profileOperators !== "function") return print("This build has no operator profile.");
   configure({ threads });
   const pipe = await LDMPipeline.fromPretrained(model, { dtype });

@@ -1,6 +1,8 @@
 import { type FloatingDType, isFloating } from "../torch/device.js";
 import { InvalidArgumentError, LatentDiffusionError } from "../errors.js";
-import { type CheckpointHandle, native, type NativeWeight, settle } from "../native/contract.js";
+import { settle } from "../native/calls.js";
+import type { CheckpointHandle, NativeWeight } from "../native/contract.js";
+import { native } from "../native/open.js";
 import type { StoredTensor, Weight } from "../torch/script-module.js";
 import { handleOf, Tensor } from "../torch/tensor.js";
 import { replaceFile } from "../files/atomic-file.js";

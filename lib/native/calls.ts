@@ -41,3 +41,25 @@ function translate(code: ErrorCode, error: Error): Error {
     ? new LatentDiffusionError(code, error.message)
     : new LatentDiffusionError(code, reason, { cause: new Error(error.message) });
 }
+
+/**
+ * Call an export that promises, and await it; what it throws, at once or later, becomes this package's error with the stack of
+ * `caller`'s caller.
+ */
+export async function settle<T>(call: () => Promise<T>, caller: (...args: never[]) => unknown): Promise<T> {
+  const site = captureCaller(caller);
+  try {
+    return await call();
+  } catch (error) {
+    throw translateNativeError(error, site);
+  }
+}
+
+/** Call a synchronous export; what it throws becomes this package's error with the stack of `caller`'s caller. */
+export function run<T>(call: () => T, caller: (...args: never[]) => unknown): T {
+  try {
+    return call();
+  } catch (error) {
+    throw translateNativeError(error, captureCaller(caller));
+  }
+}

@@ -1,18 +1,5 @@
-import bindings from "bindings";
-import { existsSync, realpathSync } from "node:fs";
-import { createRequire } from "node:module";
-import { basename, dirname, join } from "node:path";
-import { isMainThread } from "node:worker_threads";
-import { LatentDiffusionError } from "../errors.js";
-import { findLibTorch, type LibTorch } from "./libtorch.js";
-import { explainMissingPackage, findBinaryPackage, PACKAGE_ROOT } from "./packages.js";
-import { captureCaller, translateNativeError } from "./calls.js";
-
 /** The element types that cross the boundary, under PyTorch's names. */
-export type DType =
-  "float32" | "float64" | "float16" | "bfloat16" | "int64" | "int32" | "int16" | "int8" | "uint8" | "bool";
-
-export const DTYPES: readonly DType[] = [
+export const DTYPES = [
   "float32",
   "float64",
   "float16",
@@ -23,7 +10,10 @@ export const DTYPES: readonly DType[] = [
   "int8",
   "uint8",
   "bool",
-];
+] as const;
+
+/** One of the element types. */
+export type DType = (typeof DTYPES)[number];
 
 /** A device under PyTorch's names; `"cuda"` is `"cuda:0"`. */
 export type Device = "cpu" | "cuda" | `cuda:${number}`;
@@ -175,7 +165,7 @@ export interface Addon {
 }
 
 /** The exports of the tiny addon that opens LibTorch; it links nothing, so it always loads. */
-interface Loader {
+export interface Loader {
   /** Open a shared library for good; @returns null, or why it could not be. */
   open(path: string): string | null;
   /** Where the process's library of this file name came from, whoever opened it; null if none did. */
@@ -188,146 +178,3 @@ interface Loader {
 
 /** How idle OpenMP threads wait for the next parallel region. */
 export type WaitPolicy = "balanced" | "active" | "passive";
-
-/** What is read once, when LibTorch is opened. */
-export const openingOptions: { libtorch?: string; waitPolicy?: WaitPolicy; threads?: number } = {};
-
-/** Where a process notes what its first use asked for, so that workers and other copies of the package know; children have another. */
-const POLICY_VARIABLE = `LATENT_DIFFUSION_WAIT_POLICY_${process.pid}`;
-
-let opened: { addon: Addon; libtorch: LibTorch } | undefined;
-
-/**
- * Open LibTorch and the addon on first use.
- * @throws LatentDiffusionError `ERR_LIBTORCH_NOT_FOUND`, `ERR_LIBTORCH_UNSUPPORTED` or `ERR_ADDON_NOT_FOUND`; `ERR_INVALID_STATE` where the
- *   process has opened another one
- */
-export function native(): Addon {
-  opened ??= open();
-  return opened.addon;
-}
-
-/** The LibTorch in use; undefined until something needed it. */
-export function openedLibTorch(): LibTorch | undefined {
-  return opened?.libtorch;
-}
-
-function open(): { addon: Addon; libtorch: LibTorch } {
-  const loader = loadAddon("libtorch_loader") as Loader;
-  const libtorch = findLibTorch(openingOptions.libtorch);
-  const before = loader.opened(basename(libtorch.cpuLibrary));
-  if (before !== null) joinOpened(loader, libtorch, before);
-  else {
-    const policy = openingOptions.waitPolicy ?? "balanced";
-    for (const [name, value] of Object.entries({ ...waitVariables(policy), [POLICY_VARIABLE]: policy }))
-      loader.setEnvironment(name, value);
-  }
-  for (const library of libtorch.libraries) {
-    const reason = loader.open(library);
-    if (reason !== null) {
-      throw new LatentDiffusionError(
-        "ERR_LIBTORCH_UNSUPPORTED",
-        `LibTorch at ${libtorch.path} (${libtorch.source}) cannot be opened: ${reason}`,
-      );
-    }
-  }
-  const addon = loadAddon("latent_diffusion") as Addon;
-  if (openingOptions.threads !== undefined) addon.setThreads(openingOptions.threads);
-  // Node runs no cleanup hooks on process.exit() in the main thread; a worker's end must not stop the others' executors.
-  if (isMainThread) process.once("exit", () => addon.shutdown());
-  return { addon, libtorch };
-}
-
-/**
- * Check that what was asked for is what a worker, the main thread or another copy of this package opened before: a second LibTorch
- * would abort the process, and how its threads wait is settled.
- * @param before the path of the CPU library that is open
- * @throws LatentDiffusionError `ERR_INVALID_STATE`
- */
-function joinOpened(loader: Loader, libtorch: LibTorch, before: string): void {
-  if (realPath(before) !== realPath(libtorch.cpuLibrary)) {
-    throw new LatentDiffusionError(
-      "ERR_INVALID_STATE",
-      `Expected the LibTorch that this process has opened, ${dirname(dirname(before))}, but received ${libtorch.path} (${libtorch.source}): ` +
-        "a process holds one, for its workers and all copies of this package; name the same folder everywhere",
-    );
-  }
-  const wanted = openingOptions.waitPolicy;
-  const found = loader.environment(POLICY_VARIABLE);
-  if (wanted === undefined || found === null || wanted === found) return;
-  throw new LatentDiffusionError(
-    "ERR_INVALID_STATE",
-    `configure({ waitPolicy: "${wanted}" }) comes too late: this process has opened LibTorch with "${found}"`,
-  );
-}
-
-/** Two ways may lead to one folder. */
-function realPath(path: string): string {
-  try {
-    return realpathSync(path);
-  } catch {
-    return path;
-  }
-}
-
-/**
- * Spinning threads answer sooner but take the cores from a busy event loop, which then slows each step several times;
- * "balanced" spins for about a tenth of a millisecond. Measured with the full-size network: with three times as much, a step
- * beside a busy event loop takes a sixth longer, and an idle one no less.
- */
-function waitVariables(policy: WaitPolicy): Record<string, string> {
-  switch (policy) {
-    case "active":
-      return {};
-    case "passive":
-      return { OMP_WAIT_POLICY: "PASSIVE" };
-    case "balanced":
-      return { GOMP_SPINCOUNT: "3000" };
-  }
-}
-
-/** What was built here wins over a package: whoever builds means to use it. */
-function loadAddon(name: string): unknown {
-  const prebuilt = existsSync(join(PACKAGE_ROOT, "build")) ? undefined : findBinaryPackage("addon");
-  try {
-    if (prebuilt !== undefined) return createRequire(join(prebuilt, "package.json"))(`./${name}.node`);
-    return bindings({ bindings: name, module_root: PACKAGE_ROOT });
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new LatentDiffusionError("ERR_ADDON_NOT_FOUND", `${explainAddon(name, prebuilt, reason)}: ${reason}`, {
-      cause: error,
-    });
-  }
-}
-
-function explainAddon(name: string, prebuilt: string | undefined, reason: string): string {
-  const message = `The native addon ${name}.node cannot be loaded from ${prebuilt ?? PACKAGE_ROOT}`;
-  if (/GLIBC(XX)?_[\d.]+' not found/.test(reason))
-    return `${message}: it needs glibc 2.28 or later (Debian 10, Ubuntu 18.10, RHEL 8). Use a newer system or image`;
-  if (prebuilt !== undefined) return message;
-  if (existsSync(join(PACKAGE_ROOT, "build")))
-    return `${message}; run \`npm run setup\` in a checkout, and install that one (npm install <its folder>)`;
-  return `${message}. ${explainMissingPackage("addon")}`;
-}
-
-/**
- * Call an export that promises, and await it; what it throws, at once or later, becomes this package's error with the stack of
- * `caller`'s caller.
- */
-export async function settle<T>(call: () => Promise<T>, caller: (...args: never[]) => unknown): Promise<T> {
-  const site = captureCaller(caller);
-  try {
-    return await call();
-  } catch (error) {
-    throw translateNativeError(error, site);
-  }
-}
-
-/** Call a synchronous export; what it throws becomes this package's error with the stack of `caller`'s caller. */
-export function run<T>(call: () => T, caller: (...args: never[]) => unknown): T {
-  try {
-    return call();
-  } catch (error) {
-    throw translateNativeError(error, captureCaller(caller));
-  }
-}

@@ -1,12 +1,9 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { LatentDiffusionError } from "../errors.js";
-import { explainMissingPackage, findBinaryPackage, PACKAGE_ROOT } from "./packages.js";
+import { explainMissingPackage, findBinaryPackage, PACKAGE_ROOT, publishedVersion } from "./packages.js";
 
 export { PACKAGE_ROOT };
-
-/** The LibTorch that published binaries are built against; another minor version has another binary interface. */
-const BUILT_AGAINST = "2.13.0";
 
 /** A LibTorch that can be opened. */
 export interface LibTorch {
@@ -39,7 +36,7 @@ const RECORD_FILE = join(PACKAGE_ROOT, "build", "libtorch.json");
  */
 export function findLibTorch(option: string | undefined): LibTorch {
   const record = readRecord();
-  const builtAgainst = record && "version" in record ? record.version : BUILT_AGAINST;
+  const builtAgainst = record && "version" in record ? record.version : publishedVersion();
   const candidates: [source: string, named: string | Refusal | undefined][] = [
     ["configure({ libtorch })", option],
     ["the environment variable LATENT_DIFFUSION_LIBTORCH", process.env.LATENT_DIFFUSION_LIBTORCH || undefined],
@@ -61,7 +58,7 @@ export function findLibTorch(option: string | undefined): LibTorch {
   throw new LatentDiffusionError(
     "ERR_LIBTORCH_NOT_FOUND",
     `No LibTorch was named:\n  ${report.join("\n  ")}\n${explainMissingPackage("libTorch")}.\nOr run \`npm run setup\` in a checkout, or name the folder of a LibTorch ` +
-      `${BUILT_AGAINST} (a Python wheel's \`torch\` folder is one).`,
+      `${builtAgainst} (a Python wheel's \`torch\` folder is one).`,
   );
 }
 

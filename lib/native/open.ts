@@ -1,7 +1,14 @@
+import bindings from "bindings";
+import { existsSync, realpathSync } from "node:fs";
+import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
+import { basename, dirname, join } from "node:path";
+import { isMainThread } from "node:worker_threads";
 import { LatentDiffusionError } from "../errors.js";
-import { native, openedLibTorch, openingOptions, type WaitPolicy } from "./contract.js";
 import { checkInteger, checkOneOf, checkOptions, checkString } from "../validate.js";
+import type { Addon, Loader, WaitPolicy } from "./contract.js";
+import { findLibTorch, type LibTorch } from "./libtorch.js";
+import { explainMissingPackage, findBinaryPackage, PACKAGE_ROOT } from "./packages.js";
 
 /** Options of the process, not of a pipeline. */
 export interface RuntimeOptions {
@@ -39,6 +46,14 @@ export interface RuntimeInfo {
   readonly devices: readonly string[];
 }
 
+/** What was asked for before LibTorch is opened; read once, as it is opened. */
+const wanted: { libtorch?: string; waitPolicy?: WaitPolicy; threads?: number } = {};
+
+/** Where a process notes what its first use asked for, so that workers and other copies of the package know; children have another. */
+const POLICY_VARIABLE = `LATENT_DIFFUSION_WAIT_POLICY_${process.pid}`;
+
+let opened: { addon: Addon; libtorch: LibTorch } | undefined;
+
 /**
  * Set the process's options. LibTorch is opened lazily, so the first use is the first tensor or model; where a worker or another copy of
  * this package has opened it, that use throws `ERR_INVALID_STATE` if it was asked for otherwise here.
@@ -52,16 +67,16 @@ export function configure(options: RuntimeOptions): void {
   // More threads than cores only wait for each other; the limit leaves room for containers that hide cores.
   if (threads !== undefined) checkInteger(threads, "threads", 1, Math.max(64, 4 * availableParallelism()));
   for (const [name, value] of Object.entries({ libtorch, waitPolicy })) {
-    if (value === undefined || !openedLibTorch() || value === openingOptions[name as "libtorch"]) continue;
+    if (value === undefined || !openedLibTorch() || value === wanted[name as "libtorch"]) continue;
     throw new LatentDiffusionError(
       "ERR_INVALID_STATE",
       `configure({ ${name} }) must come before the first tensor or model: LibTorch is open already`,
     );
   }
-  if (libtorch !== undefined) openingOptions.libtorch = libtorch;
-  if (waitPolicy !== undefined) openingOptions.waitPolicy = waitPolicy;
+  if (libtorch !== undefined) wanted.libtorch = libtorch;
+  if (waitPolicy !== undefined) wanted.waitPolicy = waitPolicy;
   if (threads === undefined) return;
-  openingOptions.threads = threads;
+  wanted.threads = threads;
   // LibTorch is not opened for this: the next configure() may still say which.
   if (openedLibTorch()) native().setThreads(threads);
 }
@@ -77,4 +92,117 @@ export function runtimeInfo(): RuntimeInfo {
   const { path, version, source, cuda } = libtorch;
   const devices = ["cpu", ...Array.from({ length: cudaDevices }, (_, index) => `cuda:${index}`)];
   return { libtorch: { path, version, source, cuda }, builtWith, cpuCapability, threads, devices };
+}
+
+/**
+ * Open LibTorch and the addon on first use.
+ * @throws LatentDiffusionError `ERR_LIBTORCH_NOT_FOUND`, `ERR_LIBTORCH_UNSUPPORTED` or `ERR_ADDON_NOT_FOUND`; `ERR_INVALID_STATE` where the
+ *   process has opened another one
+ */
+export function native(): Addon {
+  opened ??= open();
+  return opened.addon;
+}
+
+/** The LibTorch in use; undefined until something needed it. */
+export function openedLibTorch(): LibTorch | undefined {
+  return opened?.libtorch;
+}
+
+function open(): { addon: Addon; libtorch: LibTorch } {
+  const loader = loadAddon("libtorch_loader") as Loader;
+  const libtorch = findLibTorch(wanted.libtorch);
+  const before = loader.opened(basename(libtorch.cpuLibrary));
+  if (before !== null) joinOpened(loader, libtorch, before);
+  else {
+    const policy = wanted.waitPolicy ?? "balanced";
+    for (const [name, value] of Object.entries({ ...waitVariables(policy), [POLICY_VARIABLE]: policy }))
+      loader.setEnvironment(name, value);
+  }
+  for (const library of libtorch.libraries) {
+    const reason = loader.open(library);
+    if (reason !== null) {
+      throw new LatentDiffusionError(
+        "ERR_LIBTORCH_UNSUPPORTED",
+        `LibTorch at ${libtorch.path} (${libtorch.source}) cannot be opened: ${reason}`,
+      );
+    }
+  }
+  const addon = loadAddon("latent_diffusion") as Addon;
+  if (wanted.threads !== undefined) addon.setThreads(wanted.threads);
+  // Node runs no cleanup hooks on process.exit() in the main thread; a worker's end must not stop the others' executors.
+  if (isMainThread) process.once("exit", () => addon.shutdown());
+  return { addon, libtorch };
+}
+
+/**
+ * Check that what was asked for is what a worker, the main thread or another copy of this package opened before: a second LibTorch
+ * would abort the process, and how its threads wait is settled.
+ * @param before the path of the CPU library that is open
+ * @throws LatentDiffusionError `ERR_INVALID_STATE`
+ */
+function joinOpened(loader: Loader, libtorch: LibTorch, before: string): void {
+  if (realPath(before) !== realPath(libtorch.cpuLibrary)) {
+    throw new LatentDiffusionError(
+      "ERR_INVALID_STATE",
+      `Expected the LibTorch that this process has opened, ${dirname(dirname(before))}, but received ${libtorch.path} (${libtorch.source}): ` +
+        "a process holds one, for its workers and all copies of this package; name the same folder everywhere",
+    );
+  }
+  const policy = wanted.waitPolicy;
+  const found = loader.environment(POLICY_VARIABLE);
+  if (policy === undefined || found === null || policy === found) return;
+  throw new LatentDiffusionError(
+    "ERR_INVALID_STATE",
+    `configure({ waitPolicy: "${policy}" }) comes too late: this process has opened LibTorch with "${found}"`,
+  );
+}
+
+/** Two ways may lead to one folder. */
+function realPath(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return path;
+  }
+}
+
+/**
+ * Spinning threads answer sooner but take the cores from a busy event loop, which then slows each step several times;
+ * "balanced" spins for about a tenth of a millisecond. Measured with the full-size network: with three times as much, a step
+ * beside a busy event loop takes a sixth longer, and an idle one no less.
+ */
+function waitVariables(policy: WaitPolicy): Record<string, string> {
+  switch (policy) {
+    case "active":
+      return {};
+    case "passive":
+      return { OMP_WAIT_POLICY: "PASSIVE" };
+    case "balanced":
+      return { GOMP_SPINCOUNT: "3000" };
+  }
+}
+
+/** What was built here wins over a package: whoever builds means to use it. */
+function loadAddon(name: string): unknown {
+  const prebuilt = existsSync(join(PACKAGE_ROOT, "build")) ? undefined : findBinaryPackage("addon");
+  try {
+    if (prebuilt !== undefined) return createRequire(join(prebuilt, "package.json"))(`./${name}.node`);
+    return bindings({ bindings: name, module_root: PACKAGE_ROOT });
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new LatentDiffusionError("ERR_ADDON_NOT_FOUND", `${explainAddon(name, prebuilt, reason)}: ${reason}`, {
+      cause: error,
+    });
+  }
+}
+
+function explainAddon(name: string, prebuilt: string | undefined, reason: string): string {
+  const message = `The native addon ${name}.node cannot be loaded from ${prebuilt ?? PACKAGE_ROOT}`;
+  if (/GLIBC(XX)?_[\d.]+' not found/.test(reason))
+    return `${message}: it needs glibc 2.28 or later (Debian 10, Ubuntu 18.10, RHEL 8). Use a newer system or image`;
+  if (prebuilt !== undefined) return message;
+  if (existsSync(join(PACKAGE_ROOT, "build")))
+    return `${message}; run \`npm run setup\` in a checkout, and install that one (npm install <its folder>)`;
+  return `${message}. ${explainMissingPackage("addon")}`;
 }

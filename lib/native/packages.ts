@@ -79,14 +79,25 @@ export function explainMissingPackage(kind: "addon" | "libTorch"): string {
   return `${wanted} is not installed; npm leaves it out with --omit=optional or --no-optional. Install it: \`npm install --include=optional latent-diffusion\``;
 }
 
+/**
+ * The LibTorch that published binaries are built against; another minor version has another binary interface.
+ * @returns such as `"2.13.0"`, from `package.json`; `"unknown"` in a bundle, which has no such file
+ */
+export function publishedVersion(): string {
+  return readManifest()?.config?.libtorch ?? "unknown";
+}
+
+function readManifest(): { readonly name?: unknown; readonly config?: { readonly libtorch?: string } } | undefined {
+  try {
+    return JSON.parse(readFileSync(join(PACKAGE_ROOT, "package.json"), "utf8")) as ReturnType<typeof readManifest>;
+  } catch {
+    return undefined;
+  }
+}
+
 /** A bundle's files do not stand in this package's folder. */
 function isBundled(): boolean {
-  try {
-    const manifest = JSON.parse(readFileSync(join(PACKAGE_ROOT, "package.json"), "utf8")) as { name?: unknown };
-    return manifest.name !== "latent-diffusion";
-  } catch {
-    return true;
-  }
+  return readManifest()?.name !== "latent-diffusion";
 }
 
 function isMusl(): boolean {

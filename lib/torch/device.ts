@@ -1,5 +1,6 @@
 import { LatentDiffusionError } from "../errors.js";
-import { type Device, type DType, native, openedLibTorch } from "../native/contract.js";
+import type { Device, DType } from "../native/contract.js";
+import { native, openedLibTorch } from "../native/open.js";
 import { checkBoolean, unexpected } from "../validate.js";
 
 /** The dtypes that a network can run in. */

@@ -1,17 +1,16 @@
 import { inspect } from "node:util";
 import { checkDevice } from "./device.js";
 import { InvalidArgumentError, LatentDiffusionError } from "../errors.js";
+import { run, settle } from "../native/calls.js";
 import {
   type Device,
   type DType,
   DTYPES,
   type GeneratorHandle,
-  native,
   type NativeArgument,
-  run,
-  settle,
   type TensorHandle,
 } from "../native/contract.js";
+import { native } from "../native/open.js";
 import { checkShape, type Tensor, wrapTensor } from "./tensor.js";
 import { checkOneOf, checkOptions, unexpected } from "../validate.js";
 

@@ -1,21 +1,21 @@
 import { inspect } from "node:util";
 import { checkDevice, checkExecution, checkFloatingDType, type FloatingDType, isFloating } from "./device.js";
 import { abortable, InvalidArgumentError, LatentDiffusionError, throwIfAborted } from "../errors.js";
-import {
-  type CheckpointHandle,
-  type Device,
-  type DType,
-  type ExecutableHandle,
-  type ModuleHandle,
-  type ModuleInfo,
-  type ModuleSpec,
-  native,
-  type NativeArgument,
-  type NativeResult,
-  type NativeWeight,
-  settle,
-  type TensorHandle,
+import { settle } from "../native/calls.js";
+import type {
+  CheckpointHandle,
+  Device,
+  DType,
+  ExecutableHandle,
+  ModuleHandle,
+  ModuleInfo,
+  ModuleSpec,
+  NativeArgument,
+  NativeResult,
+  NativeWeight,
+  TensorHandle,
 } from "../native/contract.js";
+import { native } from "../native/open.js";
 import { replaceNamedFile } from "../files/atomic-file.js";
 import { handleOf, Tensor, wrapTensor } from "./tensor.js";
 import { checkBoolean, checkOptions, checkSignal, checkString, unexpected } from "../validate.js";

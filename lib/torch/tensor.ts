@@ -1,18 +1,17 @@
 import { inspect } from "node:util";
 import { checkDevice } from "./device.js";
 import { InvalidArgumentError, LatentDiffusionError } from "../errors.js";
+import { run, settle } from "../native/calls.js";
 import {
   type Device,
   type DType,
   DTYPES,
-  native,
   type NativeArgument,
   type NativeResult,
   type NumericArray,
-  run,
-  settle,
   type TensorHandle,
 } from "../native/contract.js";
+import { native } from "../native/open.js";
 import { EDGE, formatValues } from "./tensor-format.js";
 import { checkArray, checkInteger, checkOneOf, checkOptions, unexpected } from "../validate.js";
 

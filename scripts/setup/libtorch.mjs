@@ -1,13 +1,13 @@
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { runCommand, SetupError } from "./command.mjs";
-import { libTorchRecord, privateLibTorchFolder } from "./paths.mjs";
+import { inProject, libTorchRecord, privateLibTorchFolder } from "./paths.mjs";
 import { findPython, whyNotLoadable } from "./python.mjs";
 
 /** What is installed where nothing is found, and what everything is tested against. */
-export const LIBTORCH_VERSION = "2.13.0";
-/** The versions that the addon is built against; LibTorch's C++ interface changes with every minor version. */
-const ACCEPTED = /^2\.13\.\d+/;
+export const LIBTORCH_VERSION = JSON.parse(readFileSync(inProject("package.json"), "utf8")).config.libtorch;
+/** What the addon is built against; LibTorch's C++ interface changes with every minor version. */
+const MINOR_VERSION = LIBTORCH_VERSION.split(".", 2).join(".");
 const VARIABLE = "LATENT_DIFFUSION_LIBTORCH";
 
 /** PyTorch's own index of CPU builds. Who cannot reach it should not wait long. */
@@ -166,7 +166,9 @@ function whyRefused(path) {
   if (!existsSync(join(path, "include/ATen/ATen.h"))) return `${path} holds no include/ATen/ATen.h`;
   const version = versionOf(path);
   if (version === undefined) return `${path} does not tell its version`;
-  return ACCEPTED.test(version) ? undefined : `it is version ${version}, and 2.13 is needed`;
+  return version.startsWith(`${MINOR_VERSION}.`)
+    ? undefined
+    : `it is version ${version}, and ${MINOR_VERSION} is needed`;
 }
 
 /**

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import type { Tensor } from "../../lib/index.js";
-import { native } from "../../lib/native/contract.js";
+import { native } from "../../lib/native/open.js";
 import { SafetensorsFile, writeSafetensors } from "../../lib/checkpoint/safetensors.js";
 import type { StoredTensor, Weight } from "../../lib/torch/script-module.js";
 import { op, Tensor as T } from "../../lib/torch/tensor.js";

@@ -3,7 +3,7 @@
 // or "vectors" should be taken, and which cases (a regular expression), all if none.
 const { createHash } = require("node:crypto");
 const { configure, op, runtimeInfo } = require("../../dist/index.js");
-const { native } = require("../../dist/native/contract.js");
+const { native } = require("../../dist/native/open.js");
 const { ScriptModule } = require("../../dist/torch/script-module.js");
 const { CASES, generator } = require("./product-cases.cjs");
 

@@ -3,7 +3,7 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import t from "tap";
 import { type findLibTorch, PACKAGE_ROOT } from "../../lib/native/libtorch.js";
-import { native } from "../../lib/native/contract.js";
+import { native } from "../../lib/native/open.js";
 
 /** The members that `interface Addon` declares, read from its text: interfaces leave nothing behind at run time. */
 function declaredExports(): string[] {

@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { inspect } from "node:util";
 import t, { type Test } from "tap";
 import { Generator, ScriptModule, Tensor } from "../../lib/index.js";
-import { type ModuleSpec, native } from "../../lib/native/contract.js";
+import type { ModuleSpec } from "../../lib/native/contract.js";
+import { native } from "../../lib/native/open.js";
 import { writeSafetensors } from "../../lib/checkpoint/safetensors.js";
 import { readTensors } from "../support/tensors.js";
 

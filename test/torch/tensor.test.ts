@@ -1,7 +1,7 @@
 import { inspect } from "node:util";
 import t from "tap";
 import { op, opAsync, Tensor } from "../../lib/index.js";
-import { native } from "../../lib/native/contract.js";
+import { native } from "../../lib/native/open.js";
 
 t.test("from and data round-trip every typed array", async (t) => {
   const arrays = [
