@@ -31,15 +31,31 @@ export { type PipelineConfig } from "./checkpoint/model-index.js";
 export { type SaveWeightsOptions } from "./checkpoint/weights.js";
 export { configure, runtimeInfo, type RuntimeInfo, type RuntimeOptions } from "./native/open.js";
 export {
-  type BetaSchedule,
   type DDIMConfig,
   type DDIMConfigKeys,
   DDIMScheduler,
   type DDIMSchedulerOutput,
   type DDIMStepOptions,
-  type PredictionType,
-  type TimestepSpacing,
 } from "./schedulers/ddim.js";
-export { type Scheduler, type SchedulerOutput, type StepOptions } from "./schedulers/base.js";
+export { type EulerConfigKeys, EulerDiscreteScheduler, type EulerStepOptions } from "./schedulers/euler.js";
+export {
+  type GivenConfig,
+  type Scheduler,
+  type SchedulerBase,
+  type SchedulerClass,
+  type SchedulerOutput,
+  type SetTimestepsOptions,
+  type StepOptions,
+  type TakenStep,
+} from "./schedulers/base.js";
+export {
+  type AnyBetaSchedule,
+  type BetaSchedule,
+  type PredictionType,
+  type TrainingKeys,
+} from "./schedulers/shared/betas.js";
+export { type SigmaScheduler, type SigmaSchedulerKeys } from "./schedulers/shared/sigma-scheduler.js";
+export { type SigmaKeys } from "./schedulers/shared/sigmas.js";
+export { type SpacingKeys, type TimestepSpacing } from "./schedulers/shared/spacing.js";
 export { type ExecutionOptions, ScriptModule, type ScriptArgument, type ScriptResult } from "./torch/script-module.js";
 export { op, type Operators, opAsync, Tensor } from "./torch/tensor.js";

@@ -1,17 +1,35 @@
 import { join } from "node:path";
 import { LatentDiffusionError } from "../errors.js";
 import { type JsonObject, readJsonObject } from "../config/config-file.js";
+import { type Scheduler, SCHEDULER_FILE } from "./base.js";
+import { describe, quote } from "../validate.js";
 import { DDIMScheduler } from "./ddim.js";
-import type { Scheduler } from "./base.js";
-import { SCHEDULER_FILE } from "./shared/scheduler-config.js";
+import { EulerDiscreteScheduler } from "./euler.js";
 
 /** A scheduler's class, as `model_index.json` names it. */
-interface SchedulerClass {
+interface KnownClass {
   fromConfig(config: JsonObject): Scheduler;
   fromPretrained(folder: string): Promise<Scheduler>;
 }
 
-const SCHEDULERS: ReadonlyMap<string, SchedulerClass> = new Map([["DDIMScheduler", DDIMScheduler]]);
+/** Every scheduler of this package, by diffusers' name. */
+const SCHEDULERS: ReadonlyMap<string, KnownClass> = new Map<string, KnownClass>([
+  ["DDIMScheduler", DDIMScheduler],
+  ["EulerDiscreteScheduler", EulerDiscreteScheduler],
+]);
+
+/** Schedulers of diffusers that this pipeline cannot use, and why. */
+const REFUSED: ReadonlyMap<string, string> = new Map([
+  [
+    "EDMEulerScheduler",
+    "its networks are preconditioned otherwise (EDM), and on an exact model of this pipeline it misses the target",
+  ],
+  ["EDMDPMSolverMultistepScheduler", "its networks are preconditioned otherwise (EDM)"],
+  ["IPNDMScheduler", "it runs in diffusers, but its timesteps are not those of this pipeline's networks"],
+  ["CosineDPMSolverMultistepScheduler", "it is made for networks of continuous audio"],
+  ["FlowMatchEulerDiscreteScheduler", "it is made for networks that were trained by flow matching"],
+  ["FlowMatchHeunDiscreteScheduler", "it is made for networks that were trained by flow matching"],
+]);
 
 /**
  * Load a scheduler's folder by the name of its class.
@@ -49,8 +67,9 @@ export function schedulerFromConfig(config: object): Scheduler {
 
 function unknownClass(where: string, className: unknown, advice = ""): LatentDiffusionError {
   const names = [...SCHEDULERS.keys()].map((name) => JSON.stringify(name)).join(" or ");
+  const reason = REFUSED.get(className as string);
   return new LatentDiffusionError(
     "ERR_CONFIG_UNSUPPORTED",
-    `Expected ${names} for ${where} but received ${JSON.stringify(className)}${advice}`,
+    `Expected ${names} for ${where} but received ${typeof className === "string" ? quote(className) : describe(className)}${reason === undefined ? "" : `: ${reason}`}${advice}`,
   );
 }

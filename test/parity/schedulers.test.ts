@@ -5,7 +5,7 @@ import { type DDIMConfigKeys, DDIMScheduler } from "../../lib/schedulers/ddim.js
 import type { JsonObject } from "../../lib/files/json.js";
 import { Tensor } from "../../lib/torch/tensor.js";
 import { assertTensorEqual, pick, readTensors, toTensor } from "../support/tensors.js";
-import { readCase, replayTrajectory } from "../support/scheduler-cases.js";
+import { readCase, replayRun, replayTrajectory } from "../support/scheduler-cases.js";
 
 // All of it is bit for bit: the scheduler uses LibTorch's own operators, and float32 where diffusers does.
 
@@ -19,10 +19,16 @@ type Config = Partial<DDIMConfigKeys>;
 t.test("trajectories", { skip }, async (t) => {
   const OTHERS = ["tables", "spacings", "broken", "configs"];
   const cases = existsSync(reference)
-    ? readdirSync(reference).filter((name) => !OTHERS.includes(name) && !name.startsWith("forward-"))
+    ? readdirSync(reference).filter((name) => !OTHERS.includes(name) && !/^(forward|run)-/.test(name))
     : [];
   t.ok(cases.length >= 24, `${cases.length} settings`);
   for (const name of cases) await t.test(name, (t) => replayTrajectory(t, join(reference, name), 0));
+});
+
+t.test("runs of every scheduler", { skip }, async (t) => {
+  const cases = existsSync(reference) ? readdirSync(reference).filter((name) => name.startsWith("run-")) : [];
+  t.ok(cases.length >= 20, `${cases.length} runs`);
+  for (const name of cases) await t.test(name, (t) => replayRun(t, join(reference, name)));
 });
 
 t.test("addNoise and getVelocity", { skip }, async (t) => {

@@ -26,7 +26,7 @@ function scheduled(config: Partial<DDIMConfigKeys>, steps: number): DDIMSchedule
   return scheduler;
 }
 
-for (const name of readdirSync(FIXTURES)) {
+for (const name of readdirSync(FIXTURES).filter((name) => !name.startsWith("run-"))) {
   // Roots and quantiles may round otherwise on another CPU.
   t.test(`diffusers' trajectory: ${name}`, (t) => replayTrajectory(t, join(FIXTURES, name), 1e-6));
 }
@@ -248,10 +248,6 @@ t.test("configs that are wrong, or that diffusers breaks on, are refused", async
     [{ dynamic_thresholding_ratio: 1.5 }, /from 0 to 1 for dynamic_thresholding_ratio/],
     [{ trained_betas: [] }, /trained_betas/],
     [{ trained_betas: [0.1, "a"], num_train_timesteps: 2 }, /trained_betas\[1\]/],
-    [{ trained_betas: [0.1, 0.2] }, /at least 1000 values .* for trained_betas but received 2/],
-    [{ beta_end: 2 }, /betas from 0 to 1/],
-    [{ beta_start: -1, beta_schedule: "scaled_linear" }, /betas from 0 to 1 .* NaN/],
-    [{ num_train_timesteps: 1, rescale_betas_zero_snr: true }, /rescale_betas_zero_snr/],
   ];
   for (const [config, message] of refused) {
     t.throws(
@@ -266,6 +262,24 @@ t.test("configs that are wrong, or that diffusers breaks on, are refused", async
     message: /Unknown key "beta_strat".*did you mean "beta_start"/,
   });
   t.throws(() => new DDIMScheduler(wrong(null)), { code: "ERR_INVALID_ARGUMENT" });
+});
+
+t.test("what diffusers constructs, constructs; the step that cannot be taken is refused", async (t) => {
+  const refused: [Partial<DDIMConfigKeys>, number, RegExp][] = [
+    [{ trained_betas: [0.1, 0.2] }, 10, /timestep 900: trained_betas has 2 values only/],
+    [{ beta_end: 2 }, 10, /timestep 900: nothing of the sample is left/],
+    [{ beta_start: -1, beta_schedule: "scaled_linear" }, 10, /must be from 0 to 1/],
+    [{ num_train_timesteps: 1, rescale_betas_zero_snr: true }, 1, /must be from 0 to 1/],
+  ];
+  for (const [config, steps, message] of refused) {
+    const scheduler = scheduled(config, steps);
+    t.throws(() => scheduler.checkSteps({}), { code: "ERR_CONFIG_UNSUPPORTED", message }, JSON.stringify(config));
+    const first = scheduler.timesteps[0] ?? 0;
+    t.throws(() => scheduler.step(noise(1), first, noise(2)), { code: "ERR_CONFIG_UNSUPPORTED" });
+  }
+  const used = scheduled({ trained_betas: [0.1, 0.2, 0.3], num_train_timesteps: 6 }, 3);
+  t.strictSame(used.timesteps, [4, 2, 0]);
+  t.ok(used.step(noise(1), 2, noise(2)).prevSample, "a timestep within the list can be stepped at");
 });
 
 t.test("a config may be spread into a literal, as Python's **config", async (t) => {

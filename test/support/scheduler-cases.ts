@@ -1,6 +1,9 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Test } from "tap";
+import type { JsonObject } from "../../lib/files/json.js";
+import type { SetTimestepsOptions } from "../../lib/schedulers/base.js";
+import { schedulerFromConfig } from "../../lib/schedulers/known.js";
 import { Generator } from "../../lib/torch/generator.js";
 import { type DDIMConfigKeys, DDIMScheduler } from "../../lib/schedulers/ddim.js";
 import { op, Tensor } from "../../lib/torch/tensor.js";
@@ -61,5 +64,77 @@ export async function replayTrajectory(t: Test, folder: string, tolerance: numbe
   await assertTensorEqual(t, op("stack", previous), pick(tensors, "prev_samples"), {
     tolerance,
     name: "previous samples",
+  });
+}
+
+/** What reference/scheduler_cases.py says of one run. */
+interface RunCase {
+  readonly name: string;
+  readonly class: string;
+  readonly config: JsonObject;
+  readonly steps: number | null;
+  readonly lists?: SetTimestepsOptions;
+  readonly step?: Readonly<Record<string, number>>;
+  readonly tolerance?: number;
+  readonly timesteps: readonly number[];
+  readonly init_noise_sigma: number;
+}
+
+const camelCase = (name: string): string => name.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
+
+/**
+ * Step through a run of any scheduler as Python did, each step from Python's own sample, and compare everything.
+ * @param least the smallest tolerance, for goldens of another CPU
+ */
+export async function replayRun(t: Test, folder: string, least = 0): Promise<void> {
+  const given = readCase(folder) as RunCase;
+  const tensors = readTensors(join(folder, "tensors.safetensors"));
+  const tolerance = Math.max(given.tolerance ?? 0, least);
+  const scheduler = schedulerFromConfig({ ...given.config, _class_name: given.class });
+  scheduler.setTimesteps(given.steps ?? undefined, given.lists);
+  scheduler.checkSteps({});
+  compareNumbers(t, "timesteps", scheduler.timesteps, given.timesteps, tolerance);
+  compareNumbers(t, "initNoiseSigma", [scheduler.initNoiseSigma], [given.init_noise_sigma], tolerance);
+  if (tensors.has("sigmas") && "sigmas" in scheduler)
+    compareNumbers(t, "sigmas", scheduler.sigmas as Float32Array, pick(tensors, "sigmas").values(), tolerance);
+  const all = { outputs: toTensor(pick(tensors, "model_outputs")), previous: toTensor(pick(tensors, "prev_samples")) };
+  const generator = Generator.fromSeed(10);
+  const options = Object.fromEntries(Object.entries(given.step ?? {}).map(([name, value]) => [camelCase(name), value]));
+  const made: Record<"scaled" | "prev_samples" | "pred_original_samples", Tensor[]> = {
+    scaled: [],
+    prev_samples: [],
+    pred_original_samples: [],
+  };
+  let sample = toTensor(pick(tensors, "sample"));
+  for (const [i, timestep] of scheduler.timesteps.entries()) {
+    made.scaled.push(scheduler.scaleModelInput(sample, timestep));
+    const output = op("select.int", all.outputs, 0, i);
+    const result = scheduler.step(output, timestep, sample, { ...options, generator });
+    made.prev_samples.push(result.prevSample);
+    if (result.predOriginalSample) made.pred_original_samples.push(result.predOriginalSample);
+    sample = tolerance > 0 ? op("select.int", all.previous, 0, i) : result.prevSample;
+  }
+  t.equal(made.pred_original_samples.length, scheduler.timesteps.length, "every step predicts the clean sample");
+  for (const [name, list] of Object.entries(made)) {
+    if (!tensors.has(name)) continue;
+    const expected = pick(tensors, name);
+    const largest = expected.values().reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+    await assertTensorEqual(t, op("stack", list), expected, { tolerance: tolerance * largest, name });
+  }
+}
+
+function compareNumbers(
+  t: Test,
+  name: string,
+  found: ArrayLike<number>,
+  expected: readonly number[],
+  relative: number,
+): void {
+  const largest = expected.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  const far = expected.findIndex((value, i) => !(Math.abs((found[i] ?? NaN) - value) <= relative * largest));
+  t.ok(found.length === expected.length && far < 0, `${name}: ${found.length} numbers`, {
+    index: far,
+    found: found[far],
+    expected: expected[far],
   });
 }

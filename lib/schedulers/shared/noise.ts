@@ -60,3 +60,18 @@ export function checkGenerators(value: unknown, batchSize: number, device: Devic
 export function randomGenerator(): Generator {
   return Generator.fromSeed(randomBytes(8).readBigUInt64LE());
 }
+
+/**
+ * Draw noise of a tensor's shape, dtype and device.
+ * @param generator undefined: a new one, seeded at random
+ */
+export function drawLike(like: Tensor, generator: Generator | readonly Generator[] | undefined): Tensor {
+  const { shape, device, dtype } = like;
+  if (generator !== undefined) return drawNoise(shape, generator, device, dtype);
+  const own = randomGenerator();
+  try {
+    return drawNoise(shape, own, device, dtype);
+  } finally {
+    own.dispose();
+  }
+}

@@ -12,6 +12,8 @@ import numpy
 import torch
 from common import case_folder, parse_arguments, seeded, write_case
 from diffusers import DDIMScheduler
+from scheduler_cases import GOLDEN as GOLDEN_RUNS
+from scheduler_cases import write_cases
 
 LDM = {"beta_schedule": "scaled_linear", "beta_start": 0.0015, "beta_end": 0.0195, "clip_sample": False}
 COSINE = {"beta_schedule": "squaredcos_cap_v2"}
@@ -220,7 +222,9 @@ def main() -> None:
     for name, (config, options) in (GOLDEN if arguments.golden else TRAJECTORIES).items():
         save_case(arguments.out, name, *trajectory(config, options))
     if arguments.golden:
+        write_cases(arguments.out, GOLDEN_RUNS)
         return
+    write_cases(arguments.out)
     write_forward_process(arguments.out)
     write_tables(arguments.out)
     write_spacings(arguments.out)

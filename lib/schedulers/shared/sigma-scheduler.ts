@@ -1,0 +1,167 @@
+import { LatentDiffusionError } from "../../errors.js";
+import { Tensor } from "../../torch/tensor.js";
+import { checkNumber, unexpected } from "../../validate.js";
+import { checkSameShape, type Schedule, SchedulerBase, type StepOptions, unsolvable } from "../base.js";
+import { type Arithmetic, compute } from "./arithmetic.js";
+import type { AnyBetaSchedule, PredictionType, TrainingKeys } from "./betas.js";
+import { interpolate, logTable, sigmaTable, sigmaToTimestep, type SigmaSpread, spreadSigmas } from "./sigmas.js";
+import { spaceFractions, type SpacingKeys } from "./spacing.js";
+
+/** The keys that {@link SigmaScheduler} reads. */
+export type SigmaSchedulerKeys = TrainingKeys<AnyBetaSchedule> & SpacingKeys & { prediction_type: PredictionType };
+
+/**
+ * A scheduler whose noise level is a standard deviation: x = x_0 + sigma * noise, where the network takes x / sqrt(sigma^2 + 1).
+ * @see https://arxiv.org/abs/2206.00364
+ */
+export abstract class SigmaScheduler<
+  Keys extends SigmaSchedulerKeys,
+  Options extends StepOptions,
+> extends SchedulerBase<Keys, Options> {
+  #table: Float32Array | undefined;
+
+  /** The noise level before each step, and after the last: a copy. */
+  get sigmas(): Float32Array {
+    return this.levels.slice();
+  }
+
+  /** The largest noise level; with `"leading"` spacing the standard deviation of a sample at that level. */
+  override get initNoiseSigma(): number {
+    const largest = this.levels.reduce((a, b) => Math.max(a, b), 0);
+    if (this.config.timestep_spacing !== "leading") return largest;
+    const sigma = compute((torch) => torch.pow(torch.add(torch.pow(torch.scalar(largest), 2), 1), 0.5));
+    const value = Number(sigma.dataSync()[0]);
+    sigma.dispose();
+    return value;
+  }
+
+  /** Divide a sample by sqrt(sigma^2 + 1); `timestep` is one of `timesteps`. */
+  override scaleModelInput(sample: Tensor, timestep?: number): Tensor {
+    if (!(sample instanceof Tensor)) throw unexpected("a Tensor", "sample", sample);
+    const sigma = this.levelAt(this.findStep(checkNumber(timestep, "timestep")));
+    return compute((torch) => {
+      const scale = torch.pow(torch.add(torch.pow(torch.scalar(sigma), 2), 1), 0.5);
+      return torch.div(sample, scale);
+    });
+  }
+
+  /**
+   * Add noise to clean samples at steps of the schedule that is set: after the first step, at the next one; after `setBeginIndex`, at
+   * that one; else at the given timesteps.
+   * @param timesteps entries of `timesteps`, one for all or one per sample
+   */
+  override addNoise(originalSamples: Tensor, noise: Tensor, timesteps: number | readonly number[]): Tensor {
+    checkSameShape(originalSamples, "originalSamples", noise, "noise");
+    const list = typeof timesteps === "number" ? [timesteps] : timesteps;
+    const batch = originalSamples.shape[0] ?? 1;
+    if (!Array.isArray(list) || (list.length !== 1 && list.length !== batch))
+      throw unexpected(`one timestep, or ${batch}, one per sample,`, "timesteps", timesteps);
+    const fixed = this.beginIndex === undefined ? undefined : (this.stepIndex ?? this.beginIndex);
+    const sigmas = list.map((t: number) => this.levelAt(fixed ?? this.indexForTimestep(checkNumber(t, "timesteps"))));
+    return compute((torch) => {
+      const shape = [sigmas.length, ...originalSamples.shape.slice(1).map(() => 1)];
+      const table = torch.own(Tensor.from(Float32Array.from(sigmas), shape));
+      const placed = torch.op("to.device", table, originalSamples.device, originalSamples.dtype);
+      return torch.add(originalSamples, torch.mul(noise, placed));
+    });
+  }
+
+  /** Check that every noise level of the schedule but the last is finite and above 0. */
+  protected checkLevels(): void {
+    const bad = this.timesteps.findIndex((_, i) => !(this.levelAt(i) > 0) || !Number.isFinite(this.levelAt(i)));
+    if (bad < 0) return;
+    const level = this.levelAt(bad);
+    throw unsolvable(
+      this.className,
+      `timestep ${this.timesteps[bad]}`,
+      level === 0
+        ? "there is no noise to remove: the betas up to it are 0 in float32"
+        : `the betas give the noise level ${level}`,
+    );
+  }
+
+  /** The levels of the schedule, not copied. */
+  protected get levels(): Float32Array {
+    return this.current.sigmas ?? new Float32Array(0);
+  }
+
+  protected levelAt(index: number): number {
+    return this.levels[index] ?? NaN;
+  }
+
+  /** The noise level of each training timestep. */
+  protected get table(): Float32Array {
+    this.#table ??= sigmaTable(this.tables.alphasCumprod);
+    return this.#table;
+  }
+
+  protected override get maxSteps(): number {
+    return this.config.num_train_timesteps;
+  }
+
+  protected override initialSchedule(): Schedule {
+    const plain = super.initialSchedule();
+    return { timesteps: plain.timesteps, sigmas: withLast([...this.table].reverse(), 0) };
+  }
+
+  /** The timesteps of a number of steps; those that leave the training's are refused. */
+  protected space(count: number): number[] {
+    const { num_train_timesteps: total, timestep_spacing: spacing, steps_offset: offset } = this.config;
+    return spaceFractions(spacing, total, count, offset);
+  }
+
+  /**
+   * Turn timesteps into noise levels, spread anew where a config asks for it.
+   * @returns doubles, and the timesteps that go with them
+   */
+  protected levelsOf(
+    timesteps: readonly number[],
+    spread: SigmaSpread | undefined,
+    limits?: { readonly sigma_min?: number | null; readonly sigma_max?: number | null },
+  ): { readonly timesteps: readonly number[]; readonly sigmas: readonly number[] } {
+    const sigmas = interpolate(timesteps, this.table);
+    if (spread === undefined) return { timesteps, sigmas };
+    const logs = logTable(this.table);
+    const levels = spreadSigmas(spread, sigmas, timesteps.length, limits);
+    return { timesteps: levels.map((sigma) => Math.fround(sigmaToTimestep(sigma, logs))), sigmas: levels };
+  }
+
+  /** Refuse explicit timesteps where the config spreads the levels anew. */
+  protected refuseTimesteps(spread: SigmaSpread | undefined): void {
+    if (spread === undefined) return;
+    throw new LatentDiffusionError(
+      "ERR_CONFIG_UNSUPPORTED",
+      `${this.className} cannot take timesteps, since its config spreads the noise levels anew (${spread})`,
+    );
+  }
+
+  /**
+   * The clean sample that goes with the network's output.
+   * @param sigma float32, without dimensions
+   * @see https://arxiv.org/abs/2206.00364 table 1, https://arxiv.org/abs/2202.00512 for the velocity
+   */
+  protected predictOriginal(
+    torch: Arithmetic,
+    modelOutput: Tensor,
+    sample: Tensor,
+    sigma: Tensor,
+    hat = sigma,
+  ): Tensor {
+    switch (this.config.prediction_type) {
+      case "epsilon":
+        return torch.sub(sample, torch.mul(hat, modelOutput));
+      case "sample":
+        return modelOutput;
+      case "v_prediction": {
+        const variance = torch.add(torch.pow(sigma, 2), 1);
+        const scale = torch.div(torch.op("neg", sigma), torch.pow(variance, 0.5));
+        return torch.add(torch.mul(modelOutput, scale), torch.div(sample, variance));
+      }
+    }
+  }
+}
+
+/** Noise levels in float32, and the one after the last step. */
+export function withLast(sigmas: readonly number[], last: number): Float32Array {
+  return Float32Array.from([...sigmas, last]);
+}

@@ -1,0 +1,89 @@
+"""Trajectories of every scheduler but DDIM, for test/parity/schedulers.test.ts. A case: class, config, steps, and what differs."""
+
+import torch
+from common import case_folder, seeded, write_case
+
+LDM = {"beta_schedule": "scaled_linear", "beta_start": 0.0015, "beta_end": 0.0195}
+V = {"prediction_type": "v_prediction"}
+SAMPLE = {"prediction_type": "sample"}
+
+# numpy's float32 log depends on the CPU; where a case's noise levels or timesteps are made of it, this is compared instead of bits.
+LOG = 1e-5
+
+
+def euler(name, config, steps, **options):
+    return {"name": f"euler-{name}", "class": "EulerDiscreteScheduler", "config": config, "steps": steps, **options}
+
+
+# tolerance: relative to the largest value; 0, the default, is bit for bit.
+CASES = [
+    euler("defaults", {}, 10),
+    euler("one-step", LDM, 1),
+    euler("hundred", LDM, 100),
+    euler("velocity", {**LDM, **V}, 13),
+    euler("sample", {**LDM, **SAMPLE}, 13),
+    euler("leading", {**LDM, "timestep_spacing": "leading", "steps_offset": 1}, 20),
+    euler("trailing", {**LDM, "timestep_spacing": "trailing", **V}, 20),
+    euler("cosine", {"beta_schedule": "squaredcos_cap_v2"}, 17),
+    euler("sigma-min", {**LDM, "final_sigmas_type": "sigma_min"}, 10),
+    euler("zero-snr", {**LDM, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing", **V}, 10),
+    euler("churn", LDM, 10, step={"s_churn": 3.0, "s_tmin": 0.05, "s_tmax": 10.0, "s_noise": 1.01}),
+    euler("timesteps", LDM, None, lists={"timesteps": [999, 800, 500, 250, 100, 3]}),
+    euler("bfloat16", {**LDM, **V}, 7, dtype="bfloat16"),
+    euler("bfloat16-churn", LDM, 7, dtype="bfloat16", step={"s_churn": 3.0}),
+    euler("karras", {**LDM, "use_karras_sigmas": True}, 15, tolerance=LOG),
+    euler("karras-limits", {**LDM, "use_karras_sigmas": True, "sigma_min": 0.05, "sigma_max": 20.0}, 15, tolerance=LOG),
+    euler("exponential", {**LDM, "use_exponential_sigmas": True}, 15, tolerance=LOG),
+    euler("beta", {**LDM, "use_beta_sigmas": True}, 15, tolerance=LOG),
+    euler("sigmas", LDM, None, lists={"sigmas": [14.0, 5.0, 1.0, 0.1, 0.0]}, tolerance=LOG),
+    euler("log-linear", {**LDM, "interpolation_type": "log_linear"}, 9, tolerance=LOG),
+    euler("continuous", {**LDM, **V, "timestep_type": "continuous"}, 9, tolerance=LOG),
+]
+
+# The few that are committed in test/fixtures/schedulers.
+GOLDEN = [
+    euler("golden", {**LDM, **V, "timestep_spacing": "leading"}, 4, step={"s_churn": 1.0}),
+]
+
+
+def write_cases(out, cases=CASES):
+    for case in cases:
+        write_case(case_folder(out, f"run-{case['name']}"), *run(case))
+
+
+def run(case):
+    """Step through a whole run; the network's outputs are noise, so that every step meets values of all sizes."""
+    import diffusers
+
+    scheduler = getattr(diffusers, case["class"])(**case["config"])
+    scheduler.set_timesteps(case["steps"], **case.get("lists", {}))
+    dtype = getattr(torch, case.get("dtype", "float32"))
+    shape = case.get("shape", [2, 3, 4, 4])
+    sample = seeded(shape, 1000, dtype) * torch.as_tensor(scheduler.init_noise_sigma, dtype=dtype)
+    generator = torch.Generator().manual_seed(10)
+    accepted = {"generator": generator} if takes_generator(scheduler) else {}
+    tensors = {"sample": sample, "alphas_cumprod": scheduler.alphas_cumprod}
+    if hasattr(scheduler, "sigmas"):
+        tensors["sigmas"] = torch.as_tensor(scheduler.sigmas, dtype=torch.float32)
+    outputs, scaled, previous, originals = [], [], [], []
+    for i, t in enumerate(scheduler.timesteps):
+        outputs.append(seeded(shape, 2000 + i, dtype))
+        scaled.append(scheduler.scale_model_input(sample, t))
+        result = scheduler.step(outputs[-1], t, sample, **accepted, **case.get("step", {}))
+        sample = result.prev_sample
+        previous.append(sample)
+        original = result.get("pred_original_sample")
+        if original is not None:
+            originals.append(original)
+    assert torch.stack(previous).isfinite().all(), case["name"]
+    tensors |= {"model_outputs": torch.stack(outputs), "scaled": torch.stack(scaled), "prev_samples": torch.stack(previous)}
+    if originals:
+        tensors["pred_original_samples"] = torch.stack(originals)
+    timesteps = [float(t) for t in scheduler.timesteps]
+    return {"shape": shape, **case, "timesteps": timesteps, "init_noise_sigma": float(scheduler.init_noise_sigma)}, tensors
+
+
+def takes_generator(scheduler):
+    import inspect
+
+    return "generator" in inspect.signature(scheduler.step).parameters
