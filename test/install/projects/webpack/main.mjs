@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
-import { createRequire } from "node:module";
-import { dirname } from "node:path";
+import { resolve } from "node:path";
 import { Generator, LDMPipeline } from "latent-diffusion";
 
-const demo = dirname(createRequire(import.meta.url).resolve("@latent-diffusion/demo/package.json"));
+// webpack would replace `require.resolve` by the number of a module.
+const demo = resolve("node_modules/@latent-diffusion/demo");
 const pipe = await LDMPipeline.fromPretrained(demo);
 const { images } = await pipe.generate({ numInferenceSteps: 4, generator: Generator.fromSeed(0) });
 await images[0].save("face.png");

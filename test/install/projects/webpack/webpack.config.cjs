@@ -3,6 +3,7 @@ const shared = { mode: "production", target: "node20" };
 module.exports = [
   {
     ...shared,
+    name: "outside",
     entry: "./main.mjs",
     experiments: { outputModule: true },
     output: { filename: "main.mjs", module: true, chunkFormat: "module", library: { type: "module" } },
@@ -10,6 +11,7 @@ module.exports = [
   },
   {
     ...shared,
+    name: "swallowed",
     entry: "./swallowed.cjs",
     output: { filename: "swallowed.cjs" },
     externals: { sharp: "commonjs sharp" },
