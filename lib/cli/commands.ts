@@ -57,6 +57,11 @@ export const GENERATE_TABLE = {
   again: { type: "text", value: "picture", help: "Make the same picture again, by what the PNG says of itself" },
 } as const satisfies OptionTable;
 
+/** Options of `doctor`. */
+export const DOCTOR_TABLE = {
+  here: { type: "flag", help: "Try LibTorch in this process instead of another one, which a crash cannot take along" },
+} as const satisfies OptionTable;
+
 /** Every command: parsing, help and docs/cli.md follow from this table. */
 export const COMMANDS: readonly Command[] = [
   defineCommand({
@@ -82,5 +87,28 @@ export const COMMANDS: readonly Command[] = [
     options: {},
     examples: [["schedulers", "the short names of this version"]],
     run: async (values, invocation) => (await import("./schedulers.js")).listSchedulers(values, invocation),
+  }),
+  defineCommand({
+    name: "doctor",
+    summary: "Say what is installed, what works and what is missing",
+    description:
+      "Shows the machine, LibTorch, the addon and the result of a self-test of about a second. The exit code is 1 if networks cannot run. A bug report should hold the output.",
+    operands: [],
+    options: DOCTOR_TABLE,
+    examples: [
+      ["doctor", "for people"],
+      ["doctor --json", "for programs"],
+    ],
+    run: async (values, invocation) => (await import("./doctor.js")).doctor(values, invocation),
+  }),
+  defineCommand({
+    name: "build",
+    summary: "Build the native addon from source",
+    description:
+      "In a checkout, does what `npm run setup` does: LibTorch, addon, TypeScript. An installed package has no sources; there it says how to get them.",
+    operands: [],
+    options: {},
+    examples: [["build", "build what is missing or out of date"]],
+    run: async (values, invocation) => (await import("./build.js")).build(values, invocation),
   }),
 ];

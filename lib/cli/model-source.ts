@@ -1,7 +1,7 @@
 import { existsSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { type FloatingDType, type Device, type LDMComponents, LDMPipeline } from "../index.js";
-import { PACKAGE_ROOT } from "../native/libtorch.js";
+import { PACKAGE_ROOT } from "../native/packages.js";
 import { CommandError } from "./failure.js";
 
 /** The name that stands for the demo checkpoint. */

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { PACKAGE_ROOT } from "../native/libtorch.js";
+import { PACKAGE_ROOT } from "../native/packages.js";
 
 /** The version of this package, as its package.json says. */
 export function packageVersion(): string {
