@@ -1,4 +1,8 @@
+import { build } from "./build.js";
 import { type Command, defineCommand, type OptionTable } from "./command.js";
+import { doctor } from "./doctor.js";
+import { generate } from "./generate.js";
+import { listSchedulers } from "./schedulers.js";
 
 /** Options of `generate`. */
 export const GENERATE_TABLE = {
@@ -77,7 +81,7 @@ export const COMMANDS: readonly Command[] = [
       ["generate --again face-3.png --out same.png", "the same pixels again"],
       ["generate --out - | convert - face.jpg", "into another program"],
     ],
-    run: async (values, invocation) => (await import("./generate.js")).generate(values, invocation),
+    run: generate,
   }),
   defineCommand({
     name: "schedulers",
@@ -86,7 +90,7 @@ export const COMMANDS: readonly Command[] = [
     operands: [],
     options: {},
     examples: [["schedulers", "the short names of this version"]],
-    run: async (values, invocation) => (await import("./schedulers.js")).listSchedulers(values, invocation),
+    run: listSchedulers,
   }),
   defineCommand({
     name: "doctor",
@@ -99,7 +103,7 @@ export const COMMANDS: readonly Command[] = [
       ["doctor", "for people"],
       ["doctor --json", "for programs"],
     ],
-    run: async (values, invocation) => (await import("./doctor.js")).doctor(values, invocation),
+    run: doctor,
   }),
   defineCommand({
     name: "build",
@@ -109,6 +113,6 @@ export const COMMANDS: readonly Command[] = [
     operands: [],
     options: {},
     examples: [["build", "build what is missing or out of date"]],
-    run: async (values, invocation) => (await import("./build.js")).build(values, invocation),
+    run: build,
   }),
 ];
