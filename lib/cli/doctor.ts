@@ -66,7 +66,8 @@ export async function doctor(
 
 async function probeHere(): Promise<Probe> {
   const libTorch = await attempt(runtimeInfo);
-  const selfTest = await attempt(runSelfTest);
+  const selfTest =
+    "error" in libTorch ? { code: libTorch.code, error: "not run, since LibTorch failed" } : await attempt(runSelfTest);
   return { libTorch, selfTest };
 }
 

@@ -63,7 +63,8 @@ export function describeFailure(error: unknown): Failure {
     const help = error.command === undefined ? "--help" : `${error.command} --help`;
     return { message, code, advice: `See \`latent-diffusion ${help}\`.`, exitCode: EXIT.usage };
   }
-  if (code === "ERR_ABORTED") return { message: "Interrupted", code, advice: undefined, exitCode: EXIT.interrupted };
+  if (code === "ERR_ABORTED")
+    return { message: "Interrupted; what was finished is kept", code, advice: undefined, exitCode: EXIT.interrupted };
   const advice = error instanceof CommandError ? error.advice : ADVICE[code as ErrorCode];
   // What the library refuses as an argument came from the command line.
   return { message, code, advice, exitCode: code === "ERR_INVALID_ARGUMENT" ? EXIT.usage : EXIT.failed };

@@ -22,7 +22,8 @@ export async function runCommandLine(
     return await dispatch(args, terminal, signal);
   } catch (error) {
     const { message, code, advice, exitCode } = describeFailure(error);
-    terminal.note(`${terminal.style("red", "Error:")} ${message} ${terminal.style("dim", `(${code})`)}`);
+    if (exitCode === EXIT.interrupted) terminal.note(message);
+    else terminal.note(`${terminal.style("red", "Error:")} ${message} ${terminal.style("dim", `(${code})`)}`);
     if (advice !== undefined) terminal.note(advice);
     if (args.includes("--debug") && error instanceof Error) terminal.note(error.stack ?? "");
     return exitCode;
