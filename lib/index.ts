@@ -37,6 +37,9 @@ export {
   type DDIMSchedulerOutput,
   type DDIMStepOptions,
 } from "./schedulers/ddim.js";
+export { type EulerAncestralConfigKeys, EulerAncestralDiscreteScheduler } from "./schedulers/euler-ancestral.js";
+export { type HeunConfigKeys, HeunDiscreteScheduler } from "./schedulers/heun.js";
+export { type LMSConfigKeys, LMSDiscreteScheduler, type LMSStepOptions } from "./schedulers/lms.js";
 export { type EulerConfigKeys, EulerDiscreteScheduler, type EulerStepOptions } from "./schedulers/euler.js";
 export {
   type GivenConfig,

@@ -1,7 +1,6 @@
 import type { ConfigClass } from "../config/config.js";
 import { boolean, float, nullable, oneOf } from "../config/fields.js";
 import { LatentDiffusionError } from "../errors.js";
-import type { Tensor } from "../torch/tensor.js";
 import { checkNumber, checkOptions } from "../validate.js";
 import {
   checkStepGenerator,
@@ -23,7 +22,7 @@ import {
 } from "./shared/betas.js";
 import type { TrainingKeys } from "./shared/betas.js";
 import { drawLike } from "./shared/noise.js";
-import { SigmaScheduler, withLast } from "./shared/sigma-scheduler.js";
+import { SigmaScheduler, upcast, withLast } from "./shared/sigma-scheduler.js";
 import { checkSigmas, logTable, sigmaFields, type SigmaKeys, sigmaToTimestep, spreadOf } from "./shared/sigmas.js";
 import { spacingFields, type SpacingKeys } from "./shared/spacing.js";
 
@@ -145,7 +144,7 @@ export class EulerDiscreteScheduler extends SigmaScheduler<EulerConfigKeys, Eule
     const visited = given?.map(Math.fround) ?? this.space(count);
     const { timesteps, sigmas } =
       this.config.interpolation_type === "linear" || spread !== undefined
-        ? this.levelsOf(visited, spread, this.config)
+        ? this.levelsOf(visited, spread)
         : { timesteps: visited, sigmas: logLinear(this.table, count) };
     const last = this.config.final_sigmas_type === "zero" ? 0 : (this.table[0] ?? NaN);
     return { timesteps, sigmas: withLast(sigmas, last) };
@@ -212,11 +211,6 @@ function checkChurn(
     sTmax: sTmax === Infinity ? sTmax : checkNumber(sTmax, "sTmax", 0),
     sNoise: checkNumber(sNoise, "sNoise", 0),
   };
-}
-
-/** A sample in float32, as diffusers computes its steps. */
-function upcast(torch: Arithmetic, sample: Tensor): Tensor {
-  return sample.dtype === "float32" ? sample : torch.op("to.dtype", sample, "float32");
 }
 
 /** log(sigma) / 4 in the place of timesteps. */

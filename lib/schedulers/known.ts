@@ -4,6 +4,9 @@ import { type JsonObject, readJsonObject } from "../config/config-file.js";
 import { type Scheduler, SCHEDULER_FILE } from "./base.js";
 import { describe, quote } from "../validate.js";
 import { DDIMScheduler } from "./ddim.js";
+import { EulerAncestralDiscreteScheduler } from "./euler-ancestral.js";
+import { HeunDiscreteScheduler } from "./heun.js";
+import { LMSDiscreteScheduler } from "./lms.js";
 import { EulerDiscreteScheduler } from "./euler.js";
 
 /** A scheduler's class, as `model_index.json` names it. */
@@ -16,6 +19,9 @@ interface KnownClass {
 const SCHEDULERS: ReadonlyMap<string, KnownClass> = new Map<string, KnownClass>([
   ["DDIMScheduler", DDIMScheduler],
   ["EulerDiscreteScheduler", EulerDiscreteScheduler],
+  ["EulerAncestralDiscreteScheduler", EulerAncestralDiscreteScheduler],
+  ["HeunDiscreteScheduler", HeunDiscreteScheduler],
+  ["LMSDiscreteScheduler", LMSDiscreteScheduler],
 ]);
 
 /** Schedulers of diffusers that this pipeline cannot use, and why. */

@@ -1,3 +1,4 @@
+import type { JsonObject } from "../../files/json.js";
 import { LatentDiffusionError } from "../../errors.js";
 import { Tensor } from "../../torch/tensor.js";
 import { checkNumber, unexpected } from "../../validate.js";
@@ -117,12 +118,11 @@ export abstract class SigmaScheduler<
   protected levelsOf(
     timesteps: readonly number[],
     spread: SigmaSpread | undefined,
-    limits?: { readonly sigma_min?: number | null; readonly sigma_max?: number | null },
   ): { readonly timesteps: readonly number[]; readonly sigmas: readonly number[] } {
     const sigmas = interpolate(timesteps, this.table);
     if (spread === undefined) return { timesteps, sigmas };
     const logs = logTable(this.table);
-    const levels = spreadSigmas(spread, sigmas, timesteps.length, limits);
+    const levels = spreadSigmas(spread, sigmas, timesteps.length, limitsOf(this.config));
     return { timesteps: levels.map((sigma) => Math.fround(sigmaToTimestep(sigma, logs))), sigmas: levels };
   }
 
@@ -159,6 +159,17 @@ export abstract class SigmaScheduler<
       }
     }
   }
+}
+
+/** diffusers reads the limits from any config that has them, the keys of other classes included. */
+function limitsOf(config: JsonObject): { readonly sigma_min: number | null; readonly sigma_max: number | null } {
+  const { sigma_min: min, sigma_max: max } = config;
+  return { sigma_min: typeof min === "number" ? min : null, sigma_max: typeof max === "number" ? max : null };
+}
+
+/** A sample in float32, as diffusers computes the steps of Euler's methods. */
+export function upcast(torch: Arithmetic, sample: Tensor): Tensor {
+  return sample.dtype === "float32" ? sample : torch.op("to.dtype", sample, "float32");
 }
 
 /** Noise levels in float32, and the one after the last step. */

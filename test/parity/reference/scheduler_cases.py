@@ -15,6 +15,18 @@ def euler(name, config, steps, **options):
     return {"name": f"euler-{name}", "class": "EulerDiscreteScheduler", "config": config, "steps": steps, **options}
 
 
+def ancestral(name, config, steps, **options):
+    return {"name": f"euler-ancestral-{name}", "class": "EulerAncestralDiscreteScheduler", "config": config, "steps": steps, **options}
+
+
+def heun(name, config, steps, **options):
+    return {"name": f"heun-{name}", "class": "HeunDiscreteScheduler", "config": config, "steps": steps, **options}
+
+
+def lms(name, config, steps, **options):
+    return {"name": f"lms-{name}", "class": "LMSDiscreteScheduler", "config": config, "steps": steps, **options}
+
+
 # tolerance: relative to the largest value; 0, the default, is bit for bit.
 CASES = [
     euler("defaults", {}, 10),
@@ -37,12 +49,43 @@ CASES = [
     euler("beta", {**LDM, "use_beta_sigmas": True}, 15, tolerance=LOG),
     euler("sigmas", LDM, None, lists={"sigmas": [14.0, 5.0, 1.0, 0.1, 0.0]}, tolerance=LOG),
     euler("log-linear", {**LDM, "interpolation_type": "log_linear"}, 9, tolerance=LOG),
+    ancestral("defaults", {}, 10),
+    ancestral("one-step", LDM, 1),
+    ancestral("hundred", LDM, 100),
+    ancestral("velocity", {**LDM, **V}, 13),
+    ancestral("leading", {**LDM, "timestep_spacing": "leading", "steps_offset": 1}, 20),
+    ancestral("zero-snr", {**LDM, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing", **V}, 10),
+    ancestral("bfloat16", {**LDM, **V}, 7, dtype="bfloat16"),
+    heun("defaults", {}, 10),
+    heun("one-step", LDM, 1),
+    heun("hundred", LDM, 100),
+    heun("velocity", {**LDM, **V}, 13),
+    heun("sample-clip", {**LDM, **SAMPLE, "clip_sample": True, "clip_sample_range": 0.7}, 13),
+    heun("leading", {**LDM, "timestep_spacing": "leading", "steps_offset": 1}, 20),
+    heun("exp", {"beta_schedule": "exp", "timestep_spacing": "trailing"}, 10),
+    heun("timesteps", LDM, None, lists={"timesteps": [999, 800, 500, 250, 100, 3]}),
+    heun("bfloat16", LDM, 7, dtype="bfloat16"),
+    heun("karras", {**LDM, "use_karras_sigmas": True}, 15, tolerance=LOG),
+    heun("beta", {**LDM, "use_beta_sigmas": True}, 15, tolerance=LOG),
+    lms("defaults", {}, 10),
+    lms("one-step", LDM, 1),
+    lms("hundred", LDM, 100),
+    lms("velocity", {**LDM, **V}, 13),
+    lms("sample", {**LDM, **SAMPLE}, 13),
+    lms("leading", {**LDM, "timestep_spacing": "leading", "steps_offset": 1}, 20),
+    lms("order", LDM, 20, step={"order": 2}),
+    lms("trailing", {**LDM, "timestep_spacing": "trailing"}, 9),
+    lms("karras", {**LDM, "use_karras_sigmas": True}, 15, tolerance=LOG),
+    lms("exponential", {**LDM, "use_exponential_sigmas": True}, 15, tolerance=LOG),
     euler("continuous", {**LDM, **V, "timestep_type": "continuous"}, 9, tolerance=LOG),
 ]
 
 # The few that are committed in test/fixtures/schedulers.
 GOLDEN = [
     euler("golden", {**LDM, **V, "timestep_spacing": "leading"}, 4, step={"s_churn": 1.0}),
+    ancestral("golden", {**LDM, "timestep_spacing": "trailing"}, 4),
+    heun("golden", {**LDM, **V}, 4),
+    lms("golden", {**LDM, **SAMPLE}, 5),
 ]
 
 
