@@ -68,22 +68,53 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw new AbortError(signal.reason);
 }
 
+/** What waits for each signal: one listener per signal, since Node warns of a leak at eleven, and a server may have one signal for all runs. */
+const WAITING = new WeakMap<AbortSignal, { readonly listener: () => void; readonly callbacks: Set<() => void> }>();
+
+/**
+ * Call back once when the signal aborts.
+ * @returns a function that ends the wait
+ */
+function whenAborted(signal: AbortSignal, callback: () => void): () => void {
+  const waiting = WAITING.get(signal) ?? listenTo(signal);
+  // Two waits may have the same function.
+  const own = (): void => callback();
+  waiting.callbacks.add(own);
+  return () => {
+    waiting.callbacks.delete(own);
+    if (waiting.callbacks.size > 0 || WAITING.get(signal) !== waiting) return;
+    signal.removeEventListener("abort", waiting.listener);
+    WAITING.delete(signal);
+  };
+}
+
+function listenTo(signal: AbortSignal): { readonly listener: () => void; readonly callbacks: Set<() => void> } {
+  const callbacks = new Set<() => void>();
+  const listener = (): void => {
+    WAITING.delete(signal);
+    for (const callback of callbacks) callback();
+  };
+  signal.addEventListener("abort", listener, { once: true });
+  const waiting = { listener, callbacks };
+  WAITING.set(signal, waiting);
+  return waiting;
+}
+
 /** Settle with the promise, or reject with {@link AbortError} as soon as the signal aborts; `onAbort` tells the work to stop. */
 export async function abortable<T>(promise: Promise<T>, signal: AbortSignal, onAbort: () => void): Promise<T> {
-  let listener: (() => void) | undefined;
+  let stop = (): void => undefined;
   const aborted = new Promise<never>((_, reject) => {
-    listener = () => {
+    stop = whenAborted(signal, () => {
       onAbort();
       reject(new AbortError(signal.reason));
-    };
-    signal.addEventListener("abort", listener, { once: true });
+    });
   });
   // The race may be lost by a forward that then fails by itself: nobody waits for it any more.
   promise.catch(() => undefined);
   try {
     return await Promise.race([promise, aborted]);
   } finally {
-    if (listener) signal.removeEventListener("abort", listener);
+    stop();
   }
 }
 
@@ -104,10 +135,9 @@ export function abortableResource<T>(
       aborted = true;
       reject(new AbortError(signal.reason));
     };
+    let stop = (): void => undefined;
     if (aborted) abort();
-    else signal.addEventListener("abort", abort, { once: true });
-    promise
-      .finally(() => signal.removeEventListener("abort", abort))
-      .then((value) => (aborted ? free(value) : resolve(value)), reject);
+    else stop = whenAborted(signal, abort);
+    promise.finally(() => stop()).then((value) => (aborted ? free(value) : resolve(value)), reject);
   });
 }

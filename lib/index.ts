@@ -61,4 +61,4 @@ export { type SigmaScheduler, type SigmaSchedulerKeys } from "./schedulers/share
 export { type SigmaKeys } from "./schedulers/shared/sigmas.js";
 export { type SpacingKeys, type TimestepSpacing } from "./schedulers/shared/spacing.js";
 export { type ExecutionOptions, ScriptModule, type ScriptArgument, type ScriptResult } from "./torch/script-module.js";
-export { op, type Operators, opAsync, Tensor } from "./torch/tensor.js";
+export { op, type Operators, opAsync, Tensor, type TensorTarget } from "./torch/tensor.js";

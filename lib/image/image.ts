@@ -1,6 +1,6 @@
 import { stat } from "node:fs/promises";
 import { dirname, extname } from "node:path";
-import { inspect } from "node:util";
+import { inspect, types } from "node:util";
 import type * as sharp from "sharp";
 import { InvalidArgumentError, LatentDiffusionError } from "../errors.js";
 import { raiseIo, replaceFile, writeWhole } from "../files/atomic-file.js";
@@ -70,8 +70,7 @@ export class Image {
    * @see PIL.Image.frombytes
    */
   static from(data: Uint8Array | Uint8ClampedArray, size: ImageSize): Image {
-    if (!(data instanceof Uint8Array || data instanceof Uint8ClampedArray))
-      throw unexpected("a Uint8Array", "data", data);
+    if (!isBytes(data) && !types.isUint8ClampedArray(data)) throw unexpected("a Uint8Array", "data", data);
     if (size === undefined) throw unexpected("{ width, height }", "size", size);
     const { width, height, channels = 3 } = checkOptions(size, ["width", "height", "channels"], "Image.from");
     const across = checkInteger(width, "width", 1);
@@ -83,7 +82,7 @@ export class Image {
         `Expected ${expected} values (${down} x ${across} x ${channels}) for data but received ${data.length}`,
       );
     }
-    const bytes = data instanceof Uint8Array ? data : new Uint8Array(data.buffer, data.byteOffset, data.length);
+    const bytes = isBytes(data) ? data : new Uint8Array(data.buffer, data.byteOffset, data.length);
     return new Image(bytes, across, down, channels);
   }
 
@@ -168,4 +167,9 @@ function loadSharp(): Sharp {
       { cause },
     );
   }
+}
+
+/** Arrays of another realm are bytes too, which instanceof would not know. */
+function isBytes(data: unknown): data is Uint8Array {
+  return types.isUint8Array(data);
 }

@@ -2,14 +2,16 @@ import { LatentDiffusionError } from "../errors.js";
 import { Generator } from "../torch/generator.js";
 import type { ModuleSpec } from "../native/contract.js";
 import { opAsync, type Tensor } from "../torch/tensor.js";
+import { applyInTurn } from "../torch/transient.js";
 
 type Shape = readonly number[];
 type Initializer = (generator: Generator, name: string, shape: Shape, spec: ModuleSpec) => Promise<Tensor>;
 
 const uniform = async (generator: Generator, shape: Shape, bound: number): Promise<Tensor> => {
-  using unit = await Generator.draw(generator, "rand", shape);
-  using scaled = await opAsync("mul.Scalar", unit, 2 * bound);
-  return await opAsync("sub.Scalar", scaled, bound);
+  return applyInTurn(await Generator.draw(generator, "rand", shape), [
+    (unit) => opAsync("mul.Scalar", unit, 2 * bound),
+    (scaled) => opAsync("sub.Scalar", scaled, bound),
+  ]);
 };
 
 /** Kaiming's uniform with a = sqrt(5), which is 1 / sqrt(fan in); the bias has the bound of its weight. */
@@ -27,8 +29,7 @@ const INITIALIZERS: Readonly<Record<string, Initializer>> = {
   Embedding: (generator, _name, shape) => Generator.draw(generator, "randn", shape),
   Codebook: (generator, _name, shape) => uniform(generator, shape, 1 / (shape[0] ?? 1)),
   GaussianFourierProjection: async (generator, _name, shape) => {
-    using unit = await Generator.draw(generator, "randn", shape);
-    return await opAsync("mul.Scalar", unit, 16);
+    return applyInTurn(await Generator.draw(generator, "randn", shape), [(unit) => opAsync("mul.Scalar", unit, 16)]);
   },
 };
 

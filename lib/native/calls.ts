@@ -1,3 +1,4 @@
+import { types } from "node:util";
 import { AbortError, InvalidArgumentError, LatentDiffusionError, type ErrorCode } from "../errors.js";
 
 /** Remember where the caller stands, so that a later rejection can point there. */
@@ -14,7 +15,8 @@ export function captureCaller(caller: (...args: never[]) => unknown): { stack?: 
  */
 export function translateNativeError(error: unknown, site: { stack?: string }): unknown {
   if (isOwn(error)) return anchorError(error, site);
-  if (!(error instanceof Error) || !("code" in error) || typeof error.code !== "string") return error;
+  // In Jest the addon's errors are of another realm than this module.
+  if (!types.isNativeError(error) || !("code" in error) || typeof error.code !== "string") return error;
   return anchorError(translate(error.code as ErrorCode, error), site);
 }
 

@@ -28,29 +28,27 @@ interface SetupRecord {
 
 const RECORD_FILE = join(PACKAGE_ROOT, "build", "libtorch.json");
 
+/** A place where LibTorch may be, and what was found there. */
+interface Candidate {
+  readonly source: string;
+  /** Absolute; undefined where nothing was named. */
+  readonly path: string | undefined;
+  readonly found: LibTorch | Refusal | undefined;
+}
+
 /**
  * Find LibTorch: the `libtorch` option, else the variable `LATENT_DIFFUSION_LIBTORCH`, else the npm package, else what setup
  * recorded. An addon that was built here runs over the LibTorch that it was built against, so where there is a record, the package is not asked.
- * Whoever names one means it: a candidate that does not fit is an error, and the next one is not taken in silence.
+ * A candidate that is named but does not fit is an error: the next one is not taken in silence.
  * @throws LatentDiffusionError `ERR_LIBTORCH_NOT_FOUND` or `ERR_LIBTORCH_UNSUPPORTED`, listing every candidate and its reason
  */
 export function findLibTorch(option: string | undefined): LibTorch {
-  const record = readRecord();
-  const builtAgainst = record && "version" in record ? record.version : publishedVersion();
-  const candidates: [source: string, named: string | Refusal | undefined][] = [
-    ["configure({ libtorch })", option],
-    ["the environment variable LATENT_DIFFUSION_LIBTORCH", process.env.LATENT_DIFFUSION_LIBTORCH || undefined],
-    ["the npm package", record === undefined ? findBinaryPackage("libTorch") : undefined],
-    ["the record of `npm run setup`", record && "path" in record ? record.path : record],
-  ];
   const report: string[] = [];
-  for (const [source, named] of candidates) {
-    if (named === undefined) {
+  for (const { source, path, found } of candidatesOf(option)) {
+    if (found === undefined) {
       report.push(`${source}: not set`);
       continue;
     }
-    const path = typeof named === "string" ? resolve(named) : RECORD_FILE;
-    const found = typeof named === "string" ? inspectFolder(path, source, builtAgainst) : named;
     if (!("reason" in found)) return found;
     report.push(`${source}: ${path}: ${found.reason}`);
     throw new LatentDiffusionError(found.code, `LibTorch cannot be used:\n  ${report.join("\n  ")}`);
@@ -58,8 +56,55 @@ export function findLibTorch(option: string | undefined): LibTorch {
   throw new LatentDiffusionError(
     "ERR_LIBTORCH_NOT_FOUND",
     `No LibTorch was named:\n  ${report.join("\n  ")}\n${explainMissingPackage("libTorch")}.\nOr run \`npm run setup\` in a checkout, or name the folder of a LibTorch ` +
-      `${builtAgainst} (a Python wheel's \`torch\` folder is one).`,
+      `${publishedVersion()} (a Python wheel's \`torch\` folder is one).`,
   );
+}
+
+/** One place where LibTorch was looked for, as `doctor` shows it. */
+export interface LibTorchCandidate {
+  /** Who named it. */
+  readonly source: string;
+  /** Absolute; null where nothing was named. */
+  readonly path: string | null;
+  readonly version: string | null;
+  /** `"usable"`, `"not set"`, or why it is refused. */
+  readonly verdict: string;
+  /** Whether it is the one that {@link findLibTorch} takes. */
+  readonly chosen: boolean;
+}
+
+/**
+ * List every place where LibTorch is looked for, in the order of precedence. Opens nothing.
+ * @param option what `configure({ libtorch })` was given
+ */
+export function libTorchCandidates(option?: string): readonly LibTorchCandidate[] {
+  const candidates = candidatesOf(option);
+  const first = candidates.find(({ found }) => found !== undefined);
+  return candidates.map((candidate) => {
+    const { source, path = null, found } = candidate;
+    if (found === undefined) return { source, path, version: null, verdict: "not set", chosen: false };
+    if ("reason" in found) {
+      return { source, path, version: readVersion(path ?? "") ?? null, verdict: found.reason, chosen: false };
+    }
+    return { source, path, version: found.version, verdict: "usable", chosen: candidate === first };
+  });
+}
+
+function candidatesOf(option: string | undefined): readonly Candidate[] {
+  const record = readRecord();
+  const builtAgainst = record && "version" in record ? record.version : publishedVersion();
+  const named: [source: string, named: string | Refusal | undefined][] = [
+    ["configure({ libtorch })", option],
+    ["the environment variable LATENT_DIFFUSION_LIBTORCH", process.env.LATENT_DIFFUSION_LIBTORCH || undefined],
+    ["the npm package", record === undefined ? findBinaryPackage("libTorch") : undefined],
+    ["the record of `npm run setup`", record && "path" in record ? record.path : record],
+  ];
+  return named.map(([source, given]) => {
+    if (given === undefined) return { source, path: undefined, found: undefined };
+    if (typeof given !== "string") return { source, path: RECORD_FILE, found: given };
+    const path = resolve(given);
+    return { source, path, found: inspectFolder(path, source, builtAgainst) };
+  });
 }
 
 function readRecord(): SetupRecord | Refusal | undefined {
@@ -99,10 +144,10 @@ function inspectFolder(path: string, source: string, builtAgainst: string): LibT
   if (version === undefined) {
     return { code: "ERR_LIBTORCH_UNSUPPORTED", reason: "its version cannot be told (no version.py, no build-version)" };
   }
-  if (minorOf(version) !== minorOf(builtAgainst)) {
+  if (patchOf(version) !== patchOf(builtAgainst)) {
     return {
       code: "ERR_LIBTORCH_UNSUPPORTED",
-      reason: `it is version ${version}, and the addon was built against ${builtAgainst} (same major and minor version needed)`,
+      reason: `it is version ${version}, and the addon was built against ${builtAgainst} (the same version is needed)`,
     };
   }
   const libraries = [...others, cpu, ...cudaLibraryNames()]
@@ -116,7 +161,7 @@ function inspectFolder(path: string, source: string, builtAgainst: string): LibT
 function libraryNames(): readonly string[] {
   switch (process.platform) {
     case "win32":
-      return ["torch_cpu.dll", "libiomp5md.dll", "c10.dll"];
+      return ["torch_cpu.dll", "uv.dll", "libiomp5md.dll", "c10.dll"];
     case "darwin":
       return ["libtorch_cpu.dylib", "libomp.dylib", "libc10.dylib"];
     default:
@@ -136,6 +181,7 @@ function readVersion(path: string): string | undefined {
   return existsSync(archive) ? readFileSync(archive, "utf8").trim() : undefined;
 }
 
-function minorOf(version: string): string {
-  return version.split(".", 2).join(".");
+/** `"2.13.0"` of `"2.13.0+cpu"`. */
+function patchOf(version: string): string {
+  return version.replace(/[^\d.].*$/, "");
 }

@@ -131,8 +131,23 @@ function open(): { addon: Addon; libtorch: LibTorch } {
   const addon = loadAddon("latent_diffusion") as Addon;
   if (wanted.threads !== undefined) addon.setThreads(wanted.threads);
   // Node runs no cleanup hooks on process.exit() in the main thread; a worker's end must not stop the others' executors.
-  if (isMainThread) process.once("exit", () => addon.shutdown());
+  if (isMainThread) shutDownAtExit(() => addon.shutdown());
   return { addon, libtorch };
+}
+
+/** The process's own list, for all copies and reloads of the package: what each has to shut down, by the copy's folder. */
+const AT_EXIT = Symbol.for("latent-diffusion.shutdown.1");
+
+/** However often the package is loaded again, the process has one listener. */
+function shutDownAtExit(shutdown: () => void): void {
+  const owner = process as { [AT_EXIT]?: Map<string, () => void> };
+  let registered = owner[AT_EXIT];
+  if (registered === undefined) {
+    const all = new Map<string, () => void>();
+    process.once("exit", () => all.forEach((each) => each()));
+    registered = owner[AT_EXIT] = all;
+  }
+  registered.set(PACKAGE_ROOT, shutdown);
 }
 
 /**

@@ -87,7 +87,13 @@ export function publishedVersion(): string {
   return readManifest()?.config?.libtorch ?? "unknown";
 }
 
-function readManifest(): { readonly name?: unknown; readonly config?: { readonly libtorch?: string } } | undefined {
+/** This package's version; `"unknown"` in a bundle. */
+export function version(): string {
+  return readManifest()?.version ?? "unknown";
+}
+
+function readManifest():
+  { readonly name?: unknown; readonly version?: string; readonly config?: { readonly libtorch?: string } } | undefined {
   try {
     return JSON.parse(readFileSync(join(PACKAGE_ROOT, "package.json"), "utf8")) as ReturnType<typeof readManifest>;
   } catch {

@@ -1,4 +1,5 @@
-import { inspect } from "node:util";
+import { inspect, types } from "node:util";
+import { brandOf, markClass } from "../native/brand.js";
 import { checkDevice } from "./device.js";
 import { InvalidArgumentError, LatentDiffusionError } from "../errors.js";
 import { run, settle } from "../native/calls.js";
@@ -14,6 +15,10 @@ import { native } from "../native/open.js";
 import { checkShape, type Tensor, wrapTensor } from "./tensor.js";
 import { checkOneOf, checkOptions, unexpected } from "../validate.js";
 
+/** A generator as its mark shows it. */
+type Marked = Partial<Record<symbol, (shape: readonly number[], dtype: DType) => readonly NativeArgument[]>>;
+
+const BRAND = brandOf("Generator");
 const INTERNAL = Symbol("latent-diffusion internal");
 
 /**
@@ -36,6 +41,8 @@ export class Generator {
    * Make a generator, as `torch.Generator(device).manual_seed(seed)`.
    * @param seed an integer in [-2^63, 2^64), a bigint beyond 2^53; negative ones count from 2^64 down, as in PyTorch
    * @throws InvalidArgumentError `ERR_INVALID_ARGUMENT`; LatentDiffusionError `ERR_DEVICE_UNAVAILABLE`
+   * @example
+   * const images = await pipe.generate({ generator: Generator.fromSeed(42) });
    */
   static fromSeed(seed: number | bigint, options?: { device?: Device }): Generator {
     const { device = "cpu" } = checkOptions(options, ["device"], "Generator.fromSeed");
@@ -62,7 +69,7 @@ export class Generator {
    * @throws InvalidArgumentError `ERR_INVALID_ARGUMENT` if it is not a state of this device's generator
    */
   setState(state: Uint8Array): this {
-    if (!(state instanceof Uint8Array)) throw unexpected("a Uint8Array", "state", state);
+    if (!types.isUint8Array(state)) throw unexpected("a Uint8Array", "state", state);
     run(() => native().generatorSetState(this.#open(), state), this.setState);
     return this;
   }
@@ -94,7 +101,8 @@ export class Generator {
    * next draw must wait for this one.
    */
   static async draw(generator: Generator, kind: "rand" | "randn", shape: readonly number[]): Promise<Tensor> {
-    const args = generator.#arguments(shape, "float32");
+    // The generator may be of another copy of this version, whose private members are out of reach.
+    const args = (generator as unknown as Marked)[BRAND]?.(shape, "float32") ?? [];
     return wrapTensor(
       (await settle(() => native().opAsync(`${kind}.generator`, args), Generator.draw)) as TensorHandle,
     );
@@ -112,6 +120,12 @@ export class Generator {
 
   [inspect.custom](): string {
     return this.#handle ? `Generator(${this.device}, seed ${this.seed})` : `Generator(${this.device}, disposed)`;
+  }
+
+  static {
+    markClass(Generator, BRAND, function (this: Generator, shape: readonly number[], dtype: DType) {
+      return this.#arguments(shape, dtype);
+    });
   }
 
   #arguments(shape: readonly number[], dtype: DType): readonly NativeArgument[] {

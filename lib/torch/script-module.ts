@@ -1,4 +1,5 @@
 import { inspect } from "node:util";
+import { brandOf, markClass } from "../native/brand.js";
 import { checkDevice, checkExecution, checkFloatingDType, type FloatingDType, isFloating } from "./device.js";
 import { abortable, InvalidArgumentError, LatentDiffusionError, throwIfAborted } from "../errors.js";
 import { settle } from "../native/calls.js";
@@ -60,6 +61,7 @@ export interface StagedExecution {
   discard(): void;
 }
 
+const BRAND = brandOf("ScriptModule");
 const INTERNAL = Symbol("latent-diffusion internal");
 
 /**
@@ -286,6 +288,10 @@ export class ScriptModule {
 
   [Symbol.dispose](): void {
     this.dispose();
+  }
+
+  static {
+    markClass(ScriptModule, BRAND, () => undefined);
   }
 
   [inspect.custom](): string {

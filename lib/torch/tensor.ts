@@ -1,4 +1,4 @@
-import { inspect } from "node:util";
+import { inspect, types } from "node:util";
 import { checkDevice } from "./device.js";
 import { InvalidArgumentError, LatentDiffusionError } from "../errors.js";
 import { run, settle } from "../native/calls.js";
@@ -12,6 +12,7 @@ import {
   type TensorHandle,
 } from "../native/contract.js";
 import { native } from "../native/open.js";
+import { brandOf, hasBrand, markClass } from "../native/brand.js";
 import { EDGE, formatValues } from "./tensor-format.js";
 import { checkArray, checkInteger, checkOneOf, checkOptions, unexpected } from "../validate.js";
 
@@ -20,20 +21,27 @@ const PRINTED_WHOLE = 64;
 /** No more elements than these are printed, whatever the number of dimensions. */
 const PRINTED_MOST = 1500;
 
-/** The dtype that each typed array carries by itself. */
-const ARRAY_DTYPES: readonly (readonly [new (...args: never[]) => NumericArray, DType])[] = [
-  [Float32Array, "float32"],
-  [Float64Array, "float64"],
-  [BigInt64Array, "int64"],
-  [Int32Array, "int32"],
-  [Int16Array, "int16"],
-  [Int8Array, "int8"],
-  [Uint8Array, "uint8"],
+/** The dtype that each typed array carries by itself; arrays of another realm (Jest, `vm`) are recognised too. */
+const ARRAY_DTYPES: readonly (readonly [(value: unknown) => boolean, DType])[] = [
+  [types.isFloat32Array, "float32"],
+  [types.isFloat64Array, "float64"],
+  [types.isBigInt64Array, "int64"],
+  [types.isInt32Array, "int32"],
+  [types.isInt16Array, "int16"],
+  [types.isInt8Array, "int8"],
+  [types.isUint8Array, "uint8"],
 ];
 
 /** Most of LibTorch's operators refuse more: "only tensors with up to 64 dims are supported". */
 const MOST_DIMENSIONS = 64;
 
+/** Where a tensor goes, and what it is converted to. */
+export interface TensorTarget {
+  device?: Device;
+  dtype?: DType;
+}
+
+const BRAND = brandOf("Tensor");
 const INTERNAL = Symbol("latent-diffusion internal");
 
 /**
@@ -59,17 +67,19 @@ export class Tensor {
   }
 
   /**
-   * Copy a typed array into a new tensor.
+   * Copy a typed array, of any realm, into a new tensor.
    * @param data row-major values; its type gives the dtype unless `dtype` is set
    * @param shape sizes of the dimensions; their product is the array's length; default: one dimension
    * @param options `dtype` to convert to (16-bit floats and bool have no typed array)
    * @throws InvalidArgumentError `ERR_INVALID_ARGUMENT` if the shape does not fit
+   * @example
+   * const x = Tensor.from(new Float32Array([1, 2, 3, 4]), [2, 2]);
    */
   static from(data: NumericArray | readonly number[], shape?: readonly number[], options?: { dtype?: DType }): Tensor {
     const { dtype } = checkOptions(options, ["dtype"], "Tensor.from");
     if (dtype !== undefined) checkOneOf(dtype, "dtype", DTYPES);
     const source = Array.isArray(data) ? Float32Array.from(checkNumbers(data)) : data;
-    const own = ARRAY_DTYPES.find(([constructor]) => source instanceof constructor)?.[1];
+    const own = ARRAY_DTYPES.find(([isOfType]) => isOfType(source))?.[1];
     if (own === undefined) throw unexpected("a typed array or an array of numbers", "data", data);
     const sizes = checkShape(shape ?? [source.length], "shape");
     const count = sizes.reduce((product, size) => product * size, 1);
@@ -111,16 +121,20 @@ export class Tensor {
   }
 
   /**
-   * Copy to another device, convert to another dtype, or both, in either order; itself if nothing changes.
+   * Copy to another device, convert to another dtype, or both; itself if nothing changes.
+   * @param targets `"cuda"`, `"float16"`, in either order, or `{ device, dtype }`
    * @throws LatentDiffusionError `ERR_DEVICE_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`, `ERR_DISPOSED`
+   * @example
+   * const half = await tensor.to({ dtype: "float16" });
    */
-  async to(...targets: readonly (Device | DType)[]): Promise<Tensor> {
+  async to(...targets: readonly (Device | DType | TensorTarget)[]): Promise<Tensor> {
     let device: Device | null = null;
     let dtype: DType | null = null;
     for (const target of targets) {
-      const known = DTYPES.find((name) => name === target);
-      if (known) dtype = known;
-      else device = checkDevice(target, "device or dtype");
+      const named = typeof target === "object" ? target : { [isDType(target) ? "dtype" : "device"]: target };
+      const given = checkOptions<TensorTarget>(named, ["device", "dtype"], "Tensor.to");
+      if (given.dtype !== undefined) dtype = checkOneOf(given.dtype, "dtype", DTYPES);
+      if (given.device !== undefined) device = checkDevice(given.device, "device or dtype");
     }
     const handle = handleOf(this);
     if ((device ?? this.device) === this.device && (dtype ?? this.dtype) === this.dtype) return this;
@@ -156,9 +170,15 @@ export class Tensor {
 
   /** @internal */
   static handleOf(tensor: Tensor): TensorHandle {
-    if (!(tensor instanceof Tensor)) throw unexpected("a Tensor", "tensor", tensor);
-    if (!tensor.#handle) throw new LatentDiffusionError("ERR_DISPOSED", "This tensor was disposed");
-    return tensor.#handle;
+    if (!hasBrand(tensor, BRAND)) throw unexpected("a Tensor", "tensor", tensor);
+    return (tensor as unknown as Record<symbol, () => TensorHandle>)[BRAND]?.() as TensorHandle;
+  }
+
+  static {
+    markClass(Tensor, BRAND, function (this: Tensor): TensorHandle {
+      if (!this.#handle) throw new LatentDiffusionError("ERR_DISPOSED", "This tensor was disposed");
+      return this.#handle;
+    });
   }
 }
 
@@ -170,6 +190,10 @@ export function wrapTensor(handle: TensorHandle): Tensor {
   return new Tensor(INTERNAL, handle);
 }
 
+function isDType(value: unknown): value is DType {
+  return DTYPES.some((name) => name === value);
+}
+
 /** The two ends of a dimension; what is only passed on is left to the garbage collector. */
 function edgesOf(tensor: Tensor, dim: number): Tensor {
   const size = tensor.shape[dim] ?? 0;
@@ -178,7 +202,7 @@ function edgesOf(tensor: Tensor, dim: number): Tensor {
 
 /** Node-API does not look into shared memory: what lies there is copied once more. */
 function unshared(data: NumericArray): NumericArray {
-  return data.buffer instanceof SharedArrayBuffer ? data.slice() : data;
+  return types.isSharedArrayBuffer(data.buffer) ? data.slice() : data;
 }
 
 function checkNumbers(data: unknown): number[] {
