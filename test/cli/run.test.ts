@@ -96,7 +96,10 @@ t.test("--out - is a PNG and nothing else on standard output", async (t) => {
 });
 
 t.test("mistakes: the message, the code, what to do, and the exit code", async (t) => {
-  const folder = t.testdir({ "text.png": "no picture" });
+  const folder = t.testdir({
+    "text.png": "no picture",
+    pair: { "unet.pt": "", "vq_decoder.pt": "", "config.json": '{ "in_channels": 3 }', "scheduler_config.json": "{}" },
+  });
   const cases: [string[], number, RegExp][] = [
     [
       ["generat"],
@@ -109,6 +112,12 @@ t.test("mistakes: the message, the code, what to do, and the exit code", async (
     [["generate", "--size", "big"], 2, /for --size but received "big"/],
     [["generate", "--scheduler", "ddin"], 2, /Unknown scheduler "ddin"; did you mean "ddim"\?/],
     [["generate", "--again", join(folder, "text.png")], 1, /does not say how it was made \(ERR_NO_RECIPE\)/],
+    [["generate", "--model", join(folder, "pair"), "-o", join(folder, "x.png")], 1, /UNTRUSTED\)\n.*add `--trusted`/],
+    [
+      ["generate", "--model", join(folder, "pair", "unet.pt"), "-o", join(folder, "x.png")],
+      1,
+      /ERR_TORCHSCRIPT_UNTRUSTED/,
+    ],
     [["generate", "--again", "x.png", "--seed", "2"], 2, /no --seed beside --again/],
     [["generate", "--again", join(folder, "none.png")], 1, /ERR_IO/],
     [
