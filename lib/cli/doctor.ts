@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { runtimeInfo, type RuntimeInfo } from "../index.js";
+import { type LibTorchCandidate, libTorchCandidates } from "../native/libtorch.js";
 import { findBinaryPackage, PACKAGE_ROOT } from "../native/packages.js";
 import type { Invocation, Values } from "./command.js";
 import type { DOCTOR_TABLE } from "./commands.js";
@@ -31,8 +32,8 @@ interface DoctorReport extends Probe {
   readonly system: SystemReport;
   /** The folder of the native addon, if there is one. */
   readonly addon: string | undefined;
-  readonly libTorchVariable: string | undefined;
-  readonly libTorchPackage: string | undefined;
+  /** Every place where LibTorch was looked for, in order. */
+  readonly candidates: readonly LibTorchCandidate[] | Fault;
   readonly sharp: string | Fault;
   /** The folder of the demo checkpoint, if it is installed. */
   readonly demo: string | undefined;
@@ -54,8 +55,7 @@ export async function doctor(
     version: packageVersion(),
     system: await inspectSystem(),
     addon: addonFolder(),
-    libTorchVariable: process.env.LATENT_DIFFUSION_LIBTORCH,
-    libTorchPackage: findBinaryPackage("libTorch"),
+    candidates: await attempt(() => libTorchCandidates()),
     ...probe,
     sharp: sharpVersion(),
     demo: demoFolder(),
@@ -141,8 +141,7 @@ function formatReport(report: DoctorReport, terminal: Terminal): string {
     ["memory", `${formatBytes(memory.total)}, ${formatBytes(memory.free)} free${limit}`],
     ["GPUs", system.gpus.length > 0 ? system.gpus.join("; ") : `none${driverNote(system.gpuDriver)}`],
     ["addon", report.addon ?? "not installed"],
-    ["LATENT_DIFFUSION_LIBTORCH", report.libTorchVariable ?? "not set"],
-    ["LibTorch package", report.libTorchPackage ?? "not installed"],
+    ["LibTorch, looked for", "error" in report.candidates ? bad(report.candidates) : listCandidates(report.candidates)],
     ["LibTorch", "error" in libTorch ? bad(libTorch) : good(describeLibTorch(libTorch))],
     ["sharp", typeof report.sharp === "string" ? good(report.sharp) : bad(report.sharp)],
     ["demo checkpoint", report.demo ?? "not installed (npm install @latent-diffusion/demo)"],
@@ -150,6 +149,15 @@ function formatReport(report: DoctorReport, terminal: Terminal): string {
   ];
   const width = Math.max(...rows.map(([name]) => name.length)) + 2;
   return rows.map(([name, text]) => name.padEnd(width) + text.replaceAll("\n", `\n${" ".repeat(width)}`)).join("\n");
+}
+
+function listCandidates(candidates: readonly LibTorchCandidate[]): string {
+  return candidates
+    .map(({ source, path, version, verdict, chosen }) => {
+      const where = path === null ? "" : ` ${path}${version === null ? "" : ` (${version})`}:`;
+      return `${chosen ? "*" : "-"} ${source}:${where} ${verdict}`;
+    })
+    .join("\n");
 }
 
 function driverNote(driver: string | undefined): string {

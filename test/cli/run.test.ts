@@ -148,6 +148,7 @@ t.test("doctor finds that networks run here, and reports as JSON", async (t) => 
   t.match(JSON.parse(stdout.toString()), {
     version: /^\d+\.\d+\.\d+/,
     system: { platform: new RegExp(`^${process.platform}-`), cpu: { model: String, cores: Number } },
+    candidates: [{ source: /configure/, verdict: "not set", chosen: false }],
     libTorch: { builtWith: /^2\./ },
     selfTest: { passed: true, tolerance: 2 },
   });
