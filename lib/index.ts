@@ -4,7 +4,7 @@ export { Generator } from "./torch/generator.js";
 export { type GridOptions, makeGrid } from "./image/grid.js";
 export { Image, type ImageChannels, type ImageFormat, type ImageFormatOptions, type ImageSize } from "./image/image.js";
 export { type FromConfigOptions, type FromPretrainedOptions } from "./models/network-model.js";
-export { type ExecutionTarget, type MoveOptions } from "./models/script-network.js";
+export type { ExecutionOptions, ExecutionTarget, MoveOptions } from "./torch/execution.js";
 export { type UNet2DConfig, type UNet2DConfigKeys } from "./models/unet-2d/config.js";
 export { type UNet2DForwardOptions, UNet2DModel, type UNet2DOutput } from "./models/unet-2d/model.js";
 export { type VQConfig, type VQConfigKeys } from "./models/vq/config.js";
@@ -60,5 +60,5 @@ export {
 export { type SigmaScheduler, type SigmaSchedulerKeys } from "./schedulers/shared/sigma-scheduler.js";
 export { type SigmaKeys } from "./schedulers/shared/sigmas.js";
 export { type SpacingKeys, type TimestepSpacing } from "./schedulers/shared/spacing.js";
-export { type ExecutionOptions, ScriptModule, type ScriptArgument, type ScriptResult } from "./torch/script-module.js";
+export { ScriptModule, type ScriptArgument, type ScriptResult } from "./torch/script-module.js";
 export { op, type Operators, opAsync, Tensor, type TensorTarget } from "./torch/tensor.js";

@@ -15,11 +15,12 @@ import {
   saveWeights,
   type SaveWeightsOptions,
 } from "../checkpoint/weights.js";
-import { EXECUTION_OPTIONS, type ExecutionOptions, ScriptModule } from "../torch/script-module.js";
+import { ScriptModule } from "../torch/script-module.js";
 import { Tensor } from "../torch/tensor.js";
 import { checkOptions, checkSignal, checkString, unexpected } from "../validate.js";
 import { initialWeights } from "./initial-weights.js";
 import { ScriptNetwork } from "./script-network.js";
+import { EXECUTION_OPTIONS, type ExecutionOptions } from "../torch/execution.js";
 
 const CONFIG_FILE = "config.json";
 

@@ -1,50 +1,8 @@
-import { checkDevice, checkExecution, FLOATING_DTYPES, type FloatingDType } from "../torch/device.js";
-import { abortableResource, throwIfAborted } from "../errors.js";
+import { abortableResource } from "../errors.js";
 import type { Device } from "../native/contract.js";
-import {
-  EXECUTION_OPTIONS,
-  type ExecutionOptions,
-  type ScriptModule,
-  type StagedExecution,
-} from "../torch/script-module.js";
-import { checkOptions, checkSignal, unexpected } from "../validate.js";
-
-/** Options of `to`. */
-export interface MoveOptions extends ExecutionOptions {
-  /** Ends the wait at once, with an AbortError, and leaves everything where it was. */
-  signal?: AbortSignal;
-}
-
-/** Where a network moves to: a device, a dtype, or both, or an object of options. */
-export type ExecutionTarget = Device | FloatingDType | MoveOptions;
-
-/** Read the targets of `to`: names of a device and a dtype in either order, or options. */
-export function executionOf(targets: readonly ExecutionTarget[]): {
-  execution: ExecutionOptions;
-  signal?: AbortSignal;
-} {
-  const { signal, ...execution } = mergeTargets(targets);
-  checkExecution(execution);
-  throwIfAborted(checkSignal(signal, "signal"));
-  return { execution, signal };
-}
-
-function mergeTargets(targets: readonly ExecutionTarget[]): MoveOptions {
-  const execution: MoveOptions = {};
-  for (const target of targets) {
-    if (typeof target === "object")
-      Object.assign(execution, checkOptions(target, [...EXECUTION_OPTIONS, "signal"], "to"));
-    else if (typeof target === "string" && /^(cpu|cuda)/.test(target)) execution.device = checkDevice(target, "device");
-    else if (FLOATING_DTYPES.some((dtype) => dtype === target)) execution.dtype = target as FloatingDType;
-    else
-      throw unexpected(
-        `"cpu", "cuda", "cuda:<index>", ${FLOATING_DTYPES.map((dtype) => `"${dtype}"`).join(", ")} or an object of options`,
-        "to",
-        target,
-      );
-  }
-  return execution;
-}
+import type { FloatingDType } from "../torch/device.js";
+import { type ExecutionOptions, executionOf, type ExecutionTarget, type StagedExecution } from "../torch/execution.js";
+import type { ScriptModule } from "../torch/script-module.js";
 
 /** A network that runs one TorchScript module: where it is, how it moves, how it is let go. */
 export abstract class ScriptNetwork {

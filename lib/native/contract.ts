@@ -1,5 +1,9 @@
 /** The element types that cross the boundary, under PyTorch's names. */
-export const DTYPES = [
+export type DType =
+  "float32" | "float64" | "float16" | "bfloat16" | "int64" | "int32" | "int16" | "int8" | "uint8" | "bool";
+
+/** All of them, for checks. */
+export const DTYPES: readonly DType[] = [
   "float32",
   "float64",
   "float16",
@@ -10,10 +14,7 @@ export const DTYPES = [
   "int8",
   "uint8",
   "bool",
-] as const;
-
-/** One of the element types. */
-export type DType = (typeof DTYPES)[number];
+];
 
 /** A device under PyTorch's names; `"cuda"` is `"cuda:0"`. */
 export type Device = "cpu" | "cuda" | `cuda:${number}`;

@@ -5,7 +5,7 @@ import { availableParallelism } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { isMainThread } from "node:worker_threads";
 import { LatentDiffusionError } from "../errors.js";
-import { checkInteger, checkOneOf, checkOptions, checkString } from "../validate.js";
+import { checkInteger, checkOneOf, checkOptions, checkPath } from "../validate.js";
 import type { Addon, Loader, WaitPolicy } from "./contract.js";
 import { findLibTorch, type LibTorch } from "./libtorch.js";
 import { explainMissingPackage, findBinaryPackage, PACKAGE_ROOT } from "./packages.js";
@@ -14,9 +14,9 @@ import { explainMissingPackage, findBinaryPackage, PACKAGE_ROOT } from "./packag
 export interface RuntimeOptions {
   /**
    * LibTorch's folder (it holds `lib/`); only before first use, and the same in all workers. Default: `LATENT_DIFFUSION_LIBTORCH`, else
-   * what setup recorded.
+   * the npm package, else what setup recorded.
    */
-  libtorch?: string;
+  libtorch?: string | URL;
   /**
    * Intra-op threads on the CPU; default: `OMP_NUM_THREADS`, else the number of cores. Bits may depend on it. Workers share the one
    * executor, so it is the process's: the last call decides for all.
@@ -59,10 +59,12 @@ let opened: { addon: Addon; libtorch: LibTorch } | undefined;
  * this package has opened it, that use throws `ERR_INVALID_STATE` if it was asked for otherwise here.
  * @throws InvalidArgumentError for a wrong option
  * @throws LatentDiffusionError `ERR_INVALID_STATE` if LibTorch is open already and `libtorch` or `waitPolicy` would change
+ * @example
+ * configure({ threads: 4, waitPolicy: "passive" });
  */
 export function configure(options: RuntimeOptions): void {
-  const { libtorch, threads, waitPolicy } = checkOptions(options, ["libtorch", "threads", "waitPolicy"], "configure");
-  if (libtorch !== undefined) checkString(libtorch, "libtorch");
+  const { threads, waitPolicy, ...given } = checkOptions(options, ["libtorch", "threads", "waitPolicy"], "configure");
+  const libtorch = given.libtorch === undefined ? undefined : checkPath(given.libtorch, "libtorch");
   if (waitPolicy !== undefined) checkOneOf<WaitPolicy>(waitPolicy, "waitPolicy", ["balanced", "active", "passive"]);
   // More threads than cores only wait for each other; the limit leaves room for containers that hide cores.
   if (threads !== undefined) checkInteger(threads, "threads", 1, Math.max(64, 4 * availableParallelism()));

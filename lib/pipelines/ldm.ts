@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { inspect } from "node:util";
 import type { FloatingDType } from "../torch/device.js";
 import { LatentDiffusionError } from "../errors.js";
-import { executionOf, type ExecutionTarget } from "../models/script-network.js";
+import { EXECUTION_OPTIONS, type ExecutionTarget, executionOf } from "../torch/execution.js";
 import { VQ_CLASS } from "../models/vq/config.js";
 import type { Device } from "../native/contract.js";
 import { anchorError, captureCaller } from "../native/calls.js";
@@ -15,7 +15,6 @@ import {
   writeModelIndex,
 } from "../checkpoint/model-index.js";
 import type { SaveWeightsOptions } from "../checkpoint/weights.js";
-import { EXECUTION_OPTIONS } from "../torch/script-module.js";
 import { checkOptions, checkString, unexpected } from "../validate.js";
 import {
   checkComponents,

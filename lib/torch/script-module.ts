@@ -1,7 +1,7 @@
 import { inspect } from "node:util";
 import { brandOf, markClass } from "../native/brand.js";
 import { checkDevice, checkExecution, checkFloatingDType, type FloatingDType, isFloating } from "./device.js";
-import { abortable, InvalidArgumentError, LatentDiffusionError, throwIfAborted } from "../errors.js";
+import { abortable, abortableResource, InvalidArgumentError, LatentDiffusionError, throwIfAborted } from "../errors.js";
 import { settle } from "../native/calls.js";
 import type {
   CheckpointHandle,
@@ -17,9 +17,17 @@ import type {
   TensorHandle,
 } from "../native/contract.js";
 import { native } from "../native/open.js";
+import {
+  EXECUTION_OPTIONS,
+  type ExecutionOptions,
+  executionOf,
+  type ExecutionTarget,
+  type MoveOptions,
+  type StagedExecution,
+} from "./execution.js";
 import { replaceNamedFile } from "../files/atomic-file.js";
 import { handleOf, Tensor, wrapTensor } from "./tensor.js";
-import { checkBoolean, checkOptions, checkSignal, checkString, unexpected } from "../validate.js";
+import { checkBoolean, checkOptions, checkSignal, checkPath, unexpected } from "../validate.js";
 
 /** One parameter's values: a tensor, or a place in an open checkpoint. */
 export type Weight = Tensor | StoredTensor;
@@ -33,18 +41,6 @@ export interface StoredTensor {
   readonly offset: number;
 }
 
-/** How a module is made executable. */
-export interface ExecutionOptions {
-  /** Where it runs; default `"cpu"`. */
-  device?: Device;
-  /** What it computes in; default `"float32"`. */
-  dtype?: FloatingDType;
-  /** Default true: freeze and rewrite the graph for speed; false: bit for bit what eager PyTorch computes. */
-  optimize?: boolean;
-}
-
-export const EXECUTION_OPTIONS = ["device", "dtype", "optimize"] as const;
-
 export type ScriptArgument = Tensor | number | boolean | null;
 export type ScriptResult = Tensor | number | boolean | readonly ScriptResult[];
 
@@ -53,12 +49,6 @@ interface Execution {
   readonly device: Device;
   readonly dtype: FloatingDType;
   readonly optimize: boolean;
-}
-
-/** A derived executable that stands ready; `commit` swaps it in, `discard` lets it go. */
-export interface StagedExecution {
-  commit(): void;
-  discard(): void;
 }
 
 const BRAND = brandOf("ScriptModule");
@@ -91,13 +81,16 @@ export class ScriptModule {
   /**
    * Load a file that `torch.jit.save` (or {@link ScriptModule.save}) wrote.
    * **Loading TorchScript runs code of the file**: load only what you trust.
-   * @param options `trusted: true` is required; `dtype` defaults to the file's
-   * @throws LatentDiffusionError `ERR_TORCHSCRIPT_UNTRUSTED`, `ERR_TORCHSCRIPT_INVALID`, `ERR_CHECKPOINT_NOT_FOUND`,
+   * @param path a path or a `file:` URL
+   * @param options `trusted: true` is required; `dtype` defaults to the file's; `signal` ends the wait at once
+   * @throws AbortError; LatentDiffusionError `ERR_TORCHSCRIPT_UNTRUSTED`, `ERR_TORCHSCRIPT_INVALID`, `ERR_CHECKPOINT_NOT_FOUND`,
    *   `ERR_DEVICE_UNAVAILABLE`; `ERR_CONFIG_UNSUPPORTED` where a trace has another device or dtype baked in
    */
-  static async load(path: string, options: ExecutionOptions & { trusted: true }): Promise<ScriptModule> {
-    const { trusted, ...execution } = checkOptions(options, ["trusted", ...EXECUTION_OPTIONS], "ScriptModule.load");
-    checkString(path, "path");
+  static async load(path: string | URL, options: MoveOptions & { trusted: true }): Promise<ScriptModule> {
+    const known = ["trusted", "signal", ...EXECUTION_OPTIONS] as const;
+    const { trusted, signal, ...execution } = checkOptions(options, known, "ScriptModule.load");
+    const file = checkPath(path, "path");
+    checkSignal(signal, "signal");
     if (trusted !== true) {
       throw new LatentDiffusionError(
         "ERR_TORCHSCRIPT_UNTRUSTED",
@@ -105,7 +98,13 @@ export class ScriptModule {
       );
     }
     checkExecution(execution);
-    const handle = await settle(() => native().moduleLoad(path), ScriptModule.load);
+    throwIfAborted(signal);
+    const loading = ScriptModule.#load(file, execution);
+    return abortableResource(loading, signal, (late) => late.dispose());
+  }
+
+  static async #load(file: string, execution: ExecutionOptions): Promise<ScriptModule> {
+    const handle = await settle(() => native().moduleLoad(file), ScriptModule.load);
     return ScriptModule.#start(new ScriptModule(INTERNAL, handle, null), execution);
   }
 
@@ -199,11 +198,13 @@ export class ScriptModule {
   }
 
   /**
-   * Derive for another device or dtype, in place; on failure the old state stands.
-   * @throws LatentDiffusionError `ERR_DEVICE_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`, `ERR_CONFIG_UNSUPPORTED` for a trace, `ERR_DISPOSED`
+   * Derive for another device or dtype, in place; on failure nothing changes.
+   * @param targets `"cuda"`, `"bfloat16"`, in either order, or `{ device, dtype, optimize, signal }`
+   * @throws AbortError; LatentDiffusionError `ERR_DEVICE_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`, `ERR_CONFIG_UNSUPPORTED` for a trace, `ERR_DISPOSED`
    */
-  async to(options?: ExecutionOptions): Promise<this> {
-    const staged = await this.stage(options);
+  async to(...targets: readonly ExecutionTarget[]): Promise<this> {
+    const { execution, signal } = executionOf(targets);
+    const staged = await abortableResource(this.stage(execution), signal, (late) => late.discard());
     staged.commit();
     return this;
   }
@@ -267,13 +268,13 @@ export class ScriptModule {
    * @param options `dtype` of the floating weights; default: as they are stored
    * @throws LatentDiffusionError `ERR_IO`, `ERR_DISPOSED`
    */
-  async save(path: string, options?: { dtype?: FloatingDType }): Promise<void> {
+  async save(path: string | URL, options?: { dtype?: FloatingDType }): Promise<void> {
     const { dtype } = checkOptions(options, ["dtype"], "ScriptModule.save");
-    checkString(path, "path");
+    const file = checkPath(path, "path");
     if (this.#disposed) throw disposedError();
     const target = dtype === undefined ? null : checkFloatingDType(dtype, "dtype");
     // Begun before anything is waited for: the module may be disposed next.
-    await replaceNamedFile(path, (temporary) =>
+    await replaceNamedFile(file, (temporary) =>
       settle(() => native().moduleSave(this.#module, this.#lowerWeights(), temporary, target), this.save),
     );
   }

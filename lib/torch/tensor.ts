@@ -37,7 +37,9 @@ const MOST_DIMENSIONS = 64;
 
 /** Where a tensor goes, and what it is converted to. */
 export interface TensorTarget {
+  /** Default: the device where it is. */
   device?: Device;
+  /** Default: its own. */
   dtype?: DType;
 }
 

@@ -1,6 +1,7 @@
 import { linkSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { inspect } from "node:util";
 import t, { type Test } from "tap";
 import { Generator, ScriptModule, Tensor } from "../../lib/index.js";
@@ -376,4 +377,27 @@ t.test("dispose", async (t) => {
   await t.rejects(module.forward(X), { code: "ERR_DISPOSED" });
   await t.rejects(module.to({ dtype: "float64" }), { code: "ERR_DISPOSED" });
   t.throws(() => module.dtype, { code: "ERR_DISPOSED" });
+});
+
+t.test("files are named by URLs too, moves by names, and a signal ends loading and moving", async (t) => {
+  using module = await ScriptModule.define(NET, WEIGHTS);
+  const url = pathToFileURL(join(t.testdir({}), "net.pt"));
+  await module.save(url);
+  using loaded = await ScriptModule.load(url, { trusted: true });
+  await loaded.to("float64");
+  t.equal(loaded.dtype, "float64");
+  await loaded.to("cpu", { dtype: "bfloat16" });
+  t.equal(loaded.dtype, "bfloat16");
+  await t.rejects(loaded.to("float65" as never), { code: "ERR_INVALID_ARGUMENT" });
+
+  const controller = new AbortController();
+  const moving = loaded.to({ dtype: "float32", signal: controller.signal });
+  const loading = ScriptModule.load(url, { trusted: true, signal: controller.signal });
+  controller.abort();
+  await t.rejects(moving, { code: "ERR_ABORTED" });
+  await t.rejects(loading, { code: "ERR_ABORTED" });
+  t.equal(loaded.dtype, "bfloat16", "it stays as it was");
+  await loaded.to("float32");
+  t.equal(loaded.dtype, "float32", "the move that was given up holds nothing back");
+  await t.rejects(ScriptModule.load(url, { trusted: true, signal: controller.signal }), { code: "ERR_ABORTED" });
 });

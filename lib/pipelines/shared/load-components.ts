@@ -8,7 +8,7 @@ import { COMPONENT_NAMES, type ComponentName, type ModelIndex, readModelIndex } 
 import { hasVariant } from "../../checkpoint/weights.js";
 import { loadScheduler } from "../../schedulers/known.js";
 import type { Scheduler } from "../../schedulers/base.js";
-import type { ExecutionOptions } from "../../torch/script-module.js";
+import type { ExecutionOptions } from "../../torch/execution.js";
 import { checkSignal, checkString } from "../../validate.js";
 import { checkUsable } from "./components.js";
 

@@ -6,15 +6,11 @@ import { ScriptNetwork } from "../../models/script-network.js";
 import type { DDIMConfigKeys } from "../../schedulers/ddim.js";
 import { readScheduler, schedulerFromConfig } from "../../schedulers/known.js";
 import type { Scheduler } from "../../schedulers/base.js";
-import {
-  EXECUTION_OPTIONS,
-  type ExecutionOptions,
-  type ScriptArgument,
-  ScriptModule,
-} from "../../torch/script-module.js";
+import { type ScriptArgument, ScriptModule } from "../../torch/script-module.js";
 import { op, Tensor } from "../../torch/tensor.js";
 import { checkInteger, checkOptions, checkSignal, checkString, unexpected } from "../../validate.js";
 import { checkScalingFactor, checkUsable, type DenoisingNetwork, type LatentDecoder } from "./components.js";
+import { EXECUTION_OPTIONS, type ExecutionOptions } from "../../torch/execution.js";
 
 /** What {@link LDMPipeline.fromTorchScript} takes. */
 export interface TorchScriptOptions extends ExecutionOptions {
