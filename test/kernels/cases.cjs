@@ -5,6 +5,7 @@ const { join } = require("node:path");
 
 const dist = join(__dirname, "..", "..", "dist");
 const { Generator, op, runtimeInfo } = require(join(dist, "index.js"));
+const { native } = require(join(dist, "native", "contract.js"));
 const { ScriptModule } = require(join(dist, "torch", "script-module.js"));
 
 const generator = Generator.fromSeed(0);
@@ -152,6 +153,17 @@ async function valuesOf({ spec, weights }, x, options, method) {
   return values;
 }
 
+/** What `work` returns, and which of our own operators ran meanwhile. */
+async function profiled(work) {
+  native().profileOperators(true);
+  const result = await work();
+  const names = native()
+    .profileOperators(false)
+    .map(({ name }) => /^latent_diffusion::(\w+)/.exec(name)?.[1])
+    .filter((name) => name !== undefined);
+  return [result, names];
+}
+
 function relativeError(actual, expected) {
   if (actual.length !== expected.length) return NaN;
   const largest = expected.reduce((most, value) => Math.max(most, Math.abs(value)), 1e-30);
@@ -163,22 +175,24 @@ async function run() {
     const [net, shapes, method = "forward"] = make();
     const result = { name, capability: runtimeInfo().cpuCapability, error: 0, bfloat16: 0, stockBFloat16: 0 };
     const bits = createHash("sha256");
+    const ran = { float32: new Set(), bfloat16: new Set() };
     for (const shape of shapes) {
       const x = generator.randn(shape);
       const exact = await valuesOf(net, x, { optimize: false }, method);
-      const optimized = await valuesOf(net, x, {}, method);
+      const [optimized, operators] = await profiled(() => valuesOf(net, x, {}, method));
+      operators.forEach((name) => ran.float32.add(name));
       bits.update(Float64Array.from(optimized));
       result.error = Math.max(result.error, relativeError(optimized, exact));
-      result.bfloat16 = Math.max(
-        result.bfloat16,
-        relativeError(await valuesOf(net, x, { dtype: "bfloat16" }, method), exact),
-      );
+      const [narrow, narrowOperators] = await profiled(() => valuesOf(net, x, { dtype: "bfloat16" }, method));
+      narrowOperators.forEach((name) => ran.bfloat16.add(name));
+      result.bfloat16 = Math.max(result.bfloat16, relativeError(narrow, exact));
       result.stockBFloat16 = Math.max(
         result.stockBFloat16,
         relativeError(await valuesOf(net, x, { dtype: "bfloat16", optimize: false }, method), exact),
       );
     }
-    console.log(JSON.stringify({ ...result, bits: bits.digest("hex") }));
+    const operators = { float32: [...ran.float32].sort(), bfloat16: [...ran.bfloat16].sort() };
+    console.log(JSON.stringify({ ...result, operators, bits: bits.digest("hex") }));
   }
 }
 

@@ -28,6 +28,15 @@ function conv(a, x, { w = "w", bias = "b", stride = 1, padding = 1 } = {}) {
   return `torch.conv2d(${x}, ${a(`self.${w}`)}, ${bias === null ? "None" : a(`self.${bias}`)}, [${stride}, ${stride}], [${padding}, ${padding}], [1, 1], 1)`;
 }
 
+/** What no pass for vectors takes: LibTorch's own operators compute it. */
+const STOCK = ["!winograd_conv2d", "!direct_conv2d", "!amx_conv2d", "!amx_linear"];
+
+/** Which operator takes a layer of many pixels where there is no AMX: minimal filtering, if it has the channels and the shape for it. */
+function withoutAmx(inner, outer, { kernel = 3, stride = 1, padding = (kernel - 1) / 2 }) {
+  const fits = kernel === 3 && stride === 1 && padding === 1 && inner >= 16 && outer >= 16;
+  return fits ? ["winograd_conv2d", "!amx_conv2d"] : STOCK;
+}
+
 /** One layer of `inner` to `outer` channels over pictures of the shapes, the channels left out. */
 function layer(inner, outer, shapes, options = {}) {
   const { kernel = 3 } = options;
@@ -37,6 +46,7 @@ function layer(inner, outer, shapes, options = {}) {
     runs: shapes.map(([batch, ...size]) => [random([batch, inner, ...size])]),
     lines: (a) => [`return ${conv(a, a("x"), { padding: (kernel - 1) / 2, ...options })}`],
     operators: ["amx_conv2d"],
+    otherwise: withoutAmx(inner, outer, options),
   };
 }
 
@@ -47,6 +57,7 @@ function linear(inner, outer, shapes, bias = "b") {
     runs: shapes.map((shape) => [random([...shape, inner])]),
     lines: (a) => [`return torch.linear(${a("x")}, ${a("self.w")}, ${bias === null ? "None" : a(`self.${bias}`)})`],
     operators: ["amx_linear"],
+    otherwise: STOCK,
   };
 }
 
@@ -159,6 +170,7 @@ function kept(call, inner = 40, weight = [50, inner, 3, 3]) {
     runs: [[random([1, inner, 9, 11])]],
     lines: (a) => [`return ${call(a)}`],
     operators: ["!amx_conv2d"],
+    otherwise: STOCK,
   };
 }
 
@@ -199,6 +211,7 @@ const CASES = {
   "linear, no bias": () => linear(40, 50, [[], [33]], null),
   "3 x 3, as traced": () => ({
     ...layer(40, 50, PICTURES),
+    otherwise: STOCK,
     lines: (a) => [
       `return torch._convolution(${a("x")}, ${a("self.w")}, ${a("self.b")}, [2, 2], [1, 1], [1, 1], False, [0, 0], 1, False, False, True, True)`,
     ],
@@ -234,6 +247,7 @@ const CASES = {
       "return torch.cat([q, k, v], -1)",
     ],
     operators: ["amx_linear"],
+    otherwise: STOCK,
   }),
 
   // Blocks of rows for each thread: more than a megabyte of pixels; three blocks and more, and pictures that end within one.
@@ -324,7 +338,7 @@ const CASES = {
         ],
       ],
       {
-        extra: { lines: (a) => [`return ${conv(a, a("x"), { stride: 2 })} + ${a("r")}`], otherwise: [] },
+        extra: { lines: (a) => [`return ${conv(a, a("x"), { stride: 2 })} + ${a("r")}`], otherwise: STOCK },
       },
     ),
   "add, 1 x 1": () =>
@@ -345,7 +359,7 @@ const CASES = {
           parameters: parametersOf(40, 50, 1),
           depth: 40,
           lines: (a) => [`return ${conv(a, a("x"), { padding: 0 })} + ${a("r")}`],
-          otherwise: [],
+          otherwise: STOCK,
         },
       },
     ),
@@ -516,7 +530,7 @@ const CASES = {
       lines: (a) => [`return ${conv(a, `${upsample(a("x.unsqueeze(0)"))}.squeeze(0)`)}`],
       operators: ["amx_conv2d"],
     }),
-  "enlarged, stride 2": () => notFused((a) => conv(a, upsample(a("x")), { stride: 2 })),
+  "enlarged, stride 2": () => notFused((a) => conv(a, upsample(a("x")), { stride: 2 }), { otherwise: STOCK }),
   "enlarged, 1 x 1": () =>
     notFused((a) => conv(a, upsample(a("x")), { padding: 0 }), { ...layer(40, 50, [[3, 7, 9]], { kernel: 1 }) }),
   "enlarged by 3": () => notFused((a) => conv(a, `torch.upsample_nearest2d(${a("x")}, None, [3.0, 3.0])`)),
@@ -602,7 +616,7 @@ const CASES = {
       [1, 2, 700],
     ]),
   "few pixels, wide in fact, stride 2": () => few(40, 33, [[1, 3, 600]], { stride: 2 }),
-  "few pixels, an empty batch": () => few(40, 50, [[0, 7, 9]], { otherwise: [] }),
+  "few pixels, an empty batch": () => few(40, 50, [[0, 7, 9]]),
   "few pixels, no batch": () => ({ ...few(40, 50, []), runs: [[random([40, 7, 9])], [random([40, 1, 1])]] }),
   "few pixels, channels innermost": () => ({
     ...few(40, 50, []),
