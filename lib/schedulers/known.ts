@@ -72,10 +72,10 @@ export function schedulerFromConfig(config: object): Scheduler {
 }
 
 function unknownClass(where: string, className: unknown, advice = ""): LatentDiffusionError {
-  const names = [...SCHEDULERS.keys()].map((name) => JSON.stringify(name)).join(" or ");
+  const names = [...SCHEDULERS.keys()].map((name) => JSON.stringify(name)).join(", ");
   const reason = REFUSED.get(className as string);
   return new LatentDiffusionError(
     "ERR_CONFIG_UNSUPPORTED",
-    `Expected ${names} for ${where} but received ${typeof className === "string" ? quote(className) : describe(className)}${reason === undefined ? "" : `: ${reason}`}${advice}`,
+    `Expected one of ${names} for ${where} but received ${typeof className === "string" ? quote(className) : describe(className)}${reason === undefined ? "" : `: ${reason}`}${advice}`,
   );
 }

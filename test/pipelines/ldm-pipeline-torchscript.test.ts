@@ -109,10 +109,10 @@ t.test("what is wrong is said, and nothing stays open", async (t) => {
   await t.rejects(LDMPipeline.fromTorchScript({ ...parts, config: "nowhere.json" }), {
     code: "ERR_CHECKPOINT_NOT_FOUND",
   });
-  const other = { ...parts, scheduler: { _class_name: "PNDMScheduler" } };
+  const other = { ...parts, scheduler: { _class_name: "EDMEulerScheduler" } };
   await t.rejects(LDMPipeline.fromTorchScript(other), {
     code: "ERR_CONFIG_UNSUPPORTED",
-    message: /"DDIMScheduler" for _class_name .* received "PNDMScheduler"/,
+    message: /"DDIMScheduler".* for _class_name .* received "EDMEulerScheduler"/,
   });
   t.notOk(vqDecoder.disposed, "what the caller brought stays the caller's");
   const sizeless = await LDMPipeline.fromTorchScript({ ...parts, config: { in_channels: 3 } });
@@ -191,10 +191,10 @@ t.test("a scheduler's folder is read by the class that its file names", async (t
     parts.vqDecoder.dispose();
   });
   const write = (config: object): void => writeFileSync(join(folder, "scheduler_config.json"), JSON.stringify(config));
-  write({ _class_name: "PNDMScheduler", skip_prk_steps: true });
+  write({ _class_name: "EDMEulerScheduler", skip_prk_steps: true });
   await t.rejects(LDMPipeline.fromTorchScript({ ...parts, scheduler: folder }), {
     code: "ERR_CONFIG_UNSUPPORTED",
-    message: /"DDIMScheduler" for the scheduler .* received "PNDMScheduler"; bring one/,
+    message: /"DDIMScheduler".* for the scheduler .* received "EDMEulerScheduler".*; bring one/,
   });
   await t.rejects(LDMPipeline.fromTorchScript({ ...parts, scheduler: join(folder, "nowhere") }), {
     code: "ERR_CHECKPOINT_NOT_FOUND",

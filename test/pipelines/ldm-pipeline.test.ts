@@ -400,10 +400,10 @@ t.test("folders that cannot be loaded", async (t) => {
   cpSync(CHECKPOINT, folder, { recursive: true });
   const index = join(folder, "model_index.json");
   const text = readFileSync(index, "utf8");
-  writeFileSync(index, text.replace('"DDIMScheduler"', '"PNDMScheduler"'));
+  writeFileSync(index, text.replace('"DDIMScheduler"', '"EDMEulerScheduler"'));
   await t.rejects(LDMPipeline.fromPretrained(folder), {
     code: "ERR_CONFIG_UNSUPPORTED",
-    message: /"DDIMScheduler" for the scheduler .* but received "PNDMScheduler"/,
+    message: /"DDIMScheduler".* for the scheduler .* but received "EDMEulerScheduler"/,
   });
   const brought = await LDMPipeline.fromPretrained(folder, { optimize: false, scheduler: new DDIMScheduler() });
   brought.dispose();
