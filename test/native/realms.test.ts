@@ -5,6 +5,7 @@ import { createContext, runInContext } from "node:vm";
 import t from "tap";
 import { PACKAGE_ROOT } from "../../lib/native/packages.js";
 import type * as errors from "../../lib/errors.js";
+import type * as calls from "../../lib/native/calls.js";
 import type * as libtorch from "../../lib/native/libtorch.js";
 import type * as latentDiffusion from "../../lib/index.js";
 
@@ -138,5 +139,19 @@ t.test("each place where LibTorch is looked for has a verdict", (t) => {
   ];
   writeFileSync(join(folder, "lib", library), "");
   t.match(libTorchCandidates(folder)[0], { version: "2.13.1", verdict: /it is version 2\.13\.1/, chosen: false });
+  t.end();
+});
+
+t.test("errors of the addon that come from another realm become this package's", (t) => {
+  const { LatentDiffusionError } = load();
+  const { translateNativeError, captureCaller } = requireFile(join(DIST, "native", "calls.js")) as typeof calls;
+  const thrown = foreign<Error>('Object.assign(new Error("no room"), { code: "ERR_OUT_OF_MEMORY" })');
+  const site = captureCaller(translateNativeError);
+  t.notOk(thrown instanceof Error, "it is foreign");
+  const error = translateNativeError(thrown, site);
+  t.ok(error instanceof LatentDiffusionError);
+  t.match(error, { code: "ERR_OUT_OF_MEMORY", message: "no room", stack: /no room\n +at / });
+  const other = foreign<Error>('new Error("something else")');
+  t.equal(translateNativeError(other, site), other, "what has no code is passed on as it is");
   t.end();
 });
