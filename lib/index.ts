@@ -61,4 +61,5 @@ export { type SigmaScheduler, type SigmaSchedulerKeys } from "./schedulers/share
 export { type SigmaKeys } from "./schedulers/shared/sigmas.js";
 export { type SpacingKeys, type TimestepSpacing } from "./schedulers/shared/spacing.js";
 export { ScriptModule, type ScriptArgument, type ScriptResult } from "./torch/script-module.js";
-export { op, type Operators, opAsync, Tensor, type TensorTarget } from "./torch/tensor.js";
+export type { Operators } from "./torch/operators.js";
+export { op, opAsync, Tensor, type TensorTarget } from "./torch/tensor.js";

@@ -14,6 +14,7 @@ import {
 import { native } from "../native/open.js";
 import { brandOf, hasBrand, markClass } from "../native/brand.js";
 import { EDGE, formatValues } from "./tensor-format.js";
+import type { Operators } from "./operators.js";
 import { checkArray, checkInteger, checkOneOf, checkOptions, unexpected } from "../validate.js";
 
 /** A tensor of so many elements is printed whole. */
@@ -219,54 +220,6 @@ function checkNumbers(data: unknown): number[] {
 export function checkShape(value: unknown, option: string): readonly number[] {
   const check = (size: unknown, i: number): number => checkInteger(size, `${option}[${i}]`, 0);
   return checkArray(value, "an array of sizes", option, check, MOST_DIMENSIONS);
-}
-
-/** The operators that may be called, with `aten`'s argument order; numbers are Scalars or ints, as the schema says. */
-export interface Operators {
-  abs: (self: Tensor) => Tensor;
-  "add.Scalar": (self: Tensor, other: number, alpha?: number) => Tensor;
-  "add.Tensor": (self: Tensor, other: Tensor, alpha?: number) => Tensor;
-  "arange.start_step": (start: number, end: number, step: number, dtype?: DType) => Tensor;
-  cat: (tensors: readonly Tensor[], dim?: number) => Tensor;
-  clamp: (self: Tensor, min?: number | null, max?: number | null) => Tensor;
-  "clamp.Tensor": (self: Tensor, min?: Tensor | null, max?: Tensor | null) => Tensor;
-  contiguous: (self: Tensor) => Tensor;
-  cos: (self: Tensor) => Tensor;
-  cumprod: (self: Tensor, dim: number) => Tensor;
-  "div.Scalar": (self: Tensor, other: number) => Tensor;
-  "div.Tensor": (self: Tensor, other: Tensor) => Tensor;
-  exp: (self: Tensor) => Tensor;
-  flip: (self: Tensor, dims: readonly number[]) => Tensor;
-  full: (size: readonly number[], value: number, dtype?: DType) => Tensor;
-  index_select: (self: Tensor, dim: number, index: Tensor) => Tensor;
-  linspace: (start: number, end: number, steps: number, dtype?: DType) => Tensor;
-  log: (self: Tensor) => Tensor;
-  max: (self: Tensor) => Tensor;
-  "mul.Scalar": (self: Tensor, other: number) => Tensor;
-  "mul.Tensor": (self: Tensor, other: Tensor) => Tensor;
-  neg: (self: Tensor) => Tensor;
-  ones: (size: readonly number[], dtype?: DType) => Tensor;
-  permute: (self: Tensor, dims: readonly number[]) => Tensor;
-  "pow.Scalar": (self: number, exponent: Tensor) => Tensor;
-  "pow.Tensor_Scalar": (self: Tensor, exponent: number) => Tensor;
-  quantile: (self: Tensor, q: Tensor, dim?: number | null, keepdim?: boolean) => Tensor;
-  "quantile.scalar": (self: Tensor, q: number, dim?: number | null, keepdim?: boolean) => Tensor;
-  reciprocal: (self: Tensor) => Tensor;
-  "repeat_interleave.self_int": (self: Tensor, repeats: number, dim?: number | null) => Tensor;
-  reshape: (self: Tensor, shape: readonly number[]) => Tensor;
-  round: (self: Tensor) => Tensor;
-  "rsub.Scalar": (self: Tensor, other: number, alpha?: number) => Tensor;
-  "select.int": (self: Tensor, dim: number, index: number) => Tensor;
-  sigmoid: (self: Tensor) => Tensor;
-  "slice.Tensor": (self: Tensor, dim: number, start?: number | null, end?: number | null, step?: number) => Tensor;
-  sqrt: (self: Tensor) => Tensor;
-  stack: (tensors: readonly Tensor[], dim?: number) => Tensor;
-  "sub.Scalar": (self: Tensor, other: number, alpha?: number) => Tensor;
-  "sub.Tensor": (self: Tensor, other: Tensor, alpha?: number) => Tensor;
-  "to.device": (self: Tensor, device: Device, dtype: DType) => Tensor;
-  "to.dtype": (self: Tensor, dtype: DType) => Tensor;
-  unsqueeze: (self: Tensor, dim: number) => Tensor;
-  zeros: (size: readonly number[], dtype?: DType) => Tensor;
 }
 
 type Operand = Tensor | number | boolean | string | null | undefined | readonly number[] | readonly Tensor[];

@@ -1,4 +1,5 @@
-import { op, type Operators, Tensor } from "../../torch/tensor.js";
+import type { Operators } from "../../torch/operators.js";
+import { op, Tensor } from "../../torch/tensor.js";
 
 type Operand = Tensor | number;
 
