@@ -37,6 +37,11 @@ const REFUSED: ReadonlyMap<string, string> = new Map([
   ["FlowMatchHeunDiscreteScheduler", "it is made for networks that were trained by flow matching"],
 ]);
 
+/** The names of every scheduler of this package. */
+export function schedulerClassNames(): readonly string[] {
+  return [...SCHEDULERS.keys()];
+}
+
 /**
  * Load a scheduler's folder by the name of its class.
  * @throws LatentDiffusionError `ERR_CONFIG_UNSUPPORTED` for a class that is not known here, and what the class throws

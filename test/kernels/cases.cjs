@@ -5,7 +5,7 @@ const { join } = require("node:path");
 
 const dist = join(__dirname, "..", "..", "dist");
 const { Generator, op, runtimeInfo } = require(join(dist, "index.js"));
-const { native } = require(join(dist, "native", "contract.js"));
+const { native } = require(join(dist, "native", "open.js"));
 const { ScriptModule } = require(join(dist, "torch", "script-module.js"));
 
 const generator = Generator.fromSeed(0);

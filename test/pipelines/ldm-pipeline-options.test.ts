@@ -4,6 +4,8 @@ import { Generator } from "../../lib/torch/generator.js";
 import { UNet2DModel } from "../../lib/models/unet-2d/model.js";
 import { LDMPipeline } from "../../lib/pipelines/ldm.js";
 import { DDIMScheduler } from "../../lib/schedulers/ddim.js";
+import { EulerDiscreteScheduler } from "../../lib/schedulers/euler.js";
+import { schedulerClassNames, schedulerFromConfig } from "../../lib/schedulers/known.js";
 
 const CHECKPOINT = join(__dirname, "..", "fixtures", "pipelines", "tiny", "checkpoint");
 const QUICK = { numInferenceSteps: 2, seed: 1 };
@@ -145,4 +147,39 @@ t.test("another scheduler may be assigned; a run under way keeps its own", async
     );
   }
   t.strictSame(pipe.config.scheduler, ["diffusers", "DDIMScheduler"]);
+});
+
+t.test("every scheduler runs in the pipeline, and gives previews", async (t) => {
+  const pipe = await LDMPipeline.fromPretrained(CHECKPOINT, { optimize: false });
+  t.teardown(() => pipe.dispose());
+  const own = pipe.scheduler.config;
+  for (const name of schedulerClassNames()) {
+    pipe.scheduler = schedulerFromConfig({ ...own, _class_name: name });
+    let previews = 0;
+    let shown = 0;
+    for await (const { preview, images } of pipe.stream({ seed: 3, numInferenceSteps: 5, previewEvery: 1 })) {
+      if (preview) previews++;
+      if (images) shown = images.length;
+    }
+    t.ok(previews >= 5, `${name}: ${previews} previews`);
+    t.equal(shown, 1, name);
+  }
+});
+
+t.test("timesteps and noise levels can be given instead of a number of steps", async (t) => {
+  const pipe = await LDMPipeline.fromPretrained(CHECKPOINT, { optimize: false });
+  t.teardown(() => pipe.dispose());
+  pipe.scheduler = EulerDiscreteScheduler.fromConfig(pipe.scheduler.config);
+  const seen: number[] = [];
+  const onProgress = ({ timestep }: { timestep: number }): void => void seen.push(timestep);
+  await pipe.generate({ seed: 1, timesteps: [900, 500, 100], onProgress });
+  t.strictSame(seen, [900, 500, 100]);
+  const { images } = await pipe.generate({ seed: 1, sigmas: [10, 4, 1, 0], outputType: "array" });
+  t.strictSame(images.shape, [1, 16, 16, 3]);
+  await t.rejects(pipe.generate({ timesteps: [900, 100], numInferenceSteps: 2 }), {
+    code: "ERR_INVALID_ARGUMENT",
+    message: /more than one of them/,
+  });
+  pipe.scheduler = new DDIMScheduler({});
+  await t.rejects(pipe.generate({ sigmas: [1, 0] }), { code: "ERR_INVALID_ARGUMENT" }, "DDIM takes none");
 });

@@ -35,6 +35,8 @@ export async function* runEvents<Type extends OutputType>(
     throw anchorError(error, site);
   } finally {
     await denoising?.return(undefined as never);
+    // Solvers of higher order keep what earlier steps predicted.
+    plan.scheduler.dispose?.();
     if (plan.ownsGenerator && plan.generator instanceof Generator) plan.generator.dispose();
   }
 }

@@ -38,6 +38,10 @@ export interface RunOptions<Type extends OutputType> {
   eta?: number;
   /** Default 50. */
   numInferenceSteps?: number;
+  /** Instead of a number of steps: the timesteps to visit, falling, for schedulers that take them. */
+  timesteps?: readonly number[];
+  /** Instead of a number of steps: the noise levels, falling, the last one where the run ends, for schedulers that take them. */
+  sigmas?: readonly number[];
   /** What the images are given as; default `"image"`. */
   outputType?: Type;
   /** In pixels; default: what the network was made for. */
@@ -76,6 +80,8 @@ const RUN_OPTIONS = [
   "seed",
   "eta",
   "numInferenceSteps",
+  "timesteps",
+  "sigmas",
   "outputType",
   "height",
   "width",
@@ -109,6 +115,7 @@ export interface RunPlan<Type extends OutputType = OutputType> {
   readonly checkAlive: () => void;
 }
 
+type ScheduleOptions = Pick<RunOptions<OutputType>, "numInferenceSteps" | "timesteps" | "sigmas">;
 type AllOptions<Type extends OutputType> = GenerateOptions<Type> & StreamOptions<Type>;
 
 /** What a run takes from its pipeline. */
@@ -135,7 +142,7 @@ export function planRun<Type extends OutputType>(
   const known = method === "generate" ? GENERATE_OPTIONS : STREAM_OPTIONS;
   const given: Partial<AllOptions<Type>> = checkOptions<AllOptions<Type>>(options, known, `LDMPipeline.${method}`);
   // Undefined is a default; null, which is nothing to any of them, is not.
-  const { batchSize: batch = 1, eta: weight = 0, numInferenceSteps: steps = 50, outputType: type = "image" } = given;
+  const { batchSize: batch = 1, eta: weight = 0, outputType: type = "image" } = given;
   const onProgress = checkFunction(given.onProgress, "onProgress");
   const signal = joinSignals(checkSignal(given.signal, "signal"), left);
   const batchSize = checkInteger(batch, "batchSize", 1);
@@ -150,7 +157,7 @@ export function planRun<Type extends OutputType>(
     components.unet.config.in_channels,
     ...latentSize(components, given.height, given.width),
   ] as const;
-  const scheduler = scheduleRun(components, checkInteger(steps, "numInferenceSteps", 1), eta);
+  const scheduler = scheduleRun(components, given, eta);
   throwIfAborted(signal);
   checkMemory(components, latentShape, outputType);
   // Last, since a generator made for the run is not to be left behind by a check that fails.
@@ -187,9 +194,16 @@ function joinSignals(one: AbortSignal | undefined, other: AbortSignal | undefine
 }
 
 /** Take a copy of the scheduler through the schedule: concurrent runs share none. */
-function scheduleRun({ scheduler, unet }: LDMComponents, numInferenceSteps: number, eta: number): Scheduler {
+function scheduleRun({ scheduler, unet }: LDMComponents, given: ScheduleOptions, eta: number): Scheduler {
+  const { numInferenceSteps, timesteps, sigmas } = given;
   const own = scheduler.clone();
-  own.setTimesteps(numInferenceSteps);
+  if (timesteps === undefined && sigmas === undefined)
+    own.setTimesteps(checkInteger(numInferenceSteps === undefined ? 50 : numInferenceSteps, "numInferenceSteps", 1));
+  else if (numInferenceSteps !== undefined)
+    throw new InvalidArgumentError(
+      "Expected numInferenceSteps, timesteps or sigmas but received more than one of them",
+    );
+  else own.setTimesteps(undefined, { timesteps, sigmas });
   own.checkSteps({ eta });
   checkTimesteps(unet, own.timesteps);
   return own;
