@@ -104,12 +104,13 @@ Napi::Value ModuleDerive(const Napi::CallbackInfo& info) {
   if (!info[2].IsObject())
     throw CodedError("ERR_INVALID_ARGUMENT", "Expected an object of options");
   const auto wanted = info[2].As<Napi::Object>();
-  const DeriveOptions options{ToDevice(wanted.Get("device")), ToOptionalDtype(wanted.Get("dtype")),
-                              ToBool(wanted.Get("optimize"))};
+  const Placement placement{ToDevice(wanted.Get("device")), ToOptionalDtype(wanted.Get("dtype")),
+                            ToBool(wanted.Get("optimize"))};
   const auto work = [source = FromHandle<ModuleSource>(info[0]),
-                     weights = ToOptionalWeights(info[1]),
-                     options] { return std::make_shared<Executable>(*source, weights, options); };
-  return RunAsync(info.Env(), options.device, work,
+                     weights = ToOptionalWeights(info[1]), placement] {
+    return std::make_shared<Executable>(*source, weights, placement);
+  };
+  return RunAsync(info.Env(), placement.device, work,
                   [](Napi::Env env, const std::shared_ptr<Executable>& executable) {
                     return MakeHandle(env, executable,
                                       executable->device().is_cpu() ? executable->bytes() : 0);

@@ -28,13 +28,12 @@ void BringNumbers(torch::jit::Stack& arguments, const c10::Device& device) {
 }  // namespace
 
 Executable::Executable(ModuleSource& source, const std::vector<Weight>& weights,
-                       const DeriveOptions& options)
-    : device_(options.device),
-      module_(std::make_unique<torch::jit::Module>(source.Instantiate(
-          weights, Placement{options.device, options.dtype, options.optimize}))) {
+                       const Placement& placement)
+    : device_(placement.device),
+      module_(std::make_unique<torch::jit::Module>(source.Instantiate(weights, placement))) {
   for (const at::Tensor& parameter : module_->parameters())
     bytes_ += static_cast<int64_t>(parameter.nbytes());
-  if (!options.optimize) return;
+  if (!placement.optimize) return;
   {
     // Attributes become constants, which graph passes can see. In place: the module is nobody
     // else's. With the optimiser off, as this thread has it, calls would be inlined one level deep
@@ -49,7 +48,7 @@ Executable::Executable(ModuleSource& source, const std::vector<Weight>& weights,
     function.clear_optimized_graphs();
     graphs.push_back(function.graph());
   }
-  Optimize(graphs, options.dtype.value_or(c10::ScalarType::Float), options.device);
+  Optimize(graphs, placement.dtype.value_or(c10::ScalarType::Float), placement.device);
   bytes_ = ConstantBytes(graphs);
 }
 

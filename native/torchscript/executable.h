@@ -14,18 +14,9 @@
 
 namespace latent_diffusion {
 
-struct DeriveOptions {
-  c10::Device device;
-  // None: each weight in its own.
-  std::optional<c10::ScalarType> dtype;
-  // False: bit for bit what eager PyTorch computes.
-  bool optimize;
-};
-
 class Executable {
  public:
-  Executable(ModuleSource& source, const std::vector<Weight>& weights,
-             const DeriveOptions& options);
+  Executable(ModuleSource& source, const std::vector<Weight>& weights, const Placement& placement);
   Executable(const Executable&) = delete;
   Executable& operator=(const Executable&) = delete;
   ~Executable();

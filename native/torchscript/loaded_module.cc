@@ -9,8 +9,8 @@
 #include <optional>
 #include <utility>
 
-#include "error/coded_error.h"
 #include "checkpoint/random_access_file.h"
+#include "error/coded_error.h"
 #include "torchscript/baked_constants.h"
 #include "torchscript/module_source.h"
 

@@ -25,11 +25,12 @@ struct ParameterInfo {
   c10::ScalarType dtype;
 };
 
-// Where and in what a network computes. Without `optimize` parameters are what they are in an eager
-// module.
+// Where, in what and how a network computes.
 struct Placement {
   c10::Device device;
+  // None: each weight in its own.
   std::optional<c10::ScalarType> dtype;
+  // False: bit for bit what eager PyTorch computes, with parameters as an eager module has them.
   bool optimize;
 };
 

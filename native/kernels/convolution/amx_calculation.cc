@@ -71,29 +71,14 @@ AmxCalculation::AmxCalculation(const AmxGeometry& geometry, const at::Tensor& in
   }
 }
 
-void AmxCalculation::SetBias(const at::Tensor& bias) {
-  // Padded, so that the kernel may read whole panels.
-  const int64_t count = bias.dim() == 2 ? g_.batch : 1;
-  bias_.assign(static_cast<size_t>(count * panels_ * kAmxPanel), 0.0F);
-  bias_stride_ = bias.dim() == 2 ? panels_ * kAmxPanel : 0;
-  for (int64_t i = 0; i < count; i++) {
-    std::copy_n(bias.const_data_ptr<float>() + i * g_.out_channels, g_.out_channels,
-                bias_.data() + i * bias_stride_);
-  }
-}
-
-void AmxCalculation::SetResidual(const at::Tensor& residual) {
-  residual_ = static_cast<const char*>(residual.const_data_ptr());
-}
-
 void AmxCalculation::SetNorm(const at::Tensor& norm, bool silu) {
   scale_ = norm.const_data_ptr<float>();
   shift_ = scale_ + g_.batch * g_.channels;
   silu_ = silu;
 }
 
-void AmxCalculation::Run(char* output) {
-  output_ = output;
+void AmxCalculation::Run(const Epilogue& epilogue) {
+  epilogue_ = epilogue;
   const int64_t threads = at::get_num_threads();
   if (BandBytes(rows_) <= kBandBytes) return RunTogether();
   const int64_t share = rows_ / (threads * kBandsOfThread);
@@ -210,7 +195,7 @@ void AmxCalculation::Store(const Band& band, int64_t unit, int64_t begin, int64_
   const int64_t column = unit / g_.phases() * kAmxPanel;
   const int64_t phase = unit % g_.phases();
   // Without padding and biases of their own, all rows are one.
-  const bool one = padding_ == 0 && bias_stride_ == 0;
+  const bool one = padding_ == 0 && epilogue_.bias_stride == 0;
   for (int64_t next = 0; begin < end; sums += (next - begin) * kAmxPanel, begin = next) {
     const int64_t row = band.first + begin / pitch_;
     next = one ? end : std::min(end, begin - begin % pitch_ + pitch_);
@@ -220,11 +205,11 @@ void AmxCalculation::Store(const Band& band, int64_t unit, int64_t begin, int64_
     if (x >= g_.out_width || y >= g_.out_height) continue;
     const int64_t pixel = (image * g_.out_height + y) * g_.out_width + x;
     const int64_t offset = (pixel * g_.out_channels + column) * element_size_;
-    kernels_.store_sums[type_](
-        {sums, one ? next - begin : std::min(next - begin, DivideUp(g_.out_width - x, g_.scale)),
+    kernels_.store_pixels[type_](
+        {sums, kAmxPanel,
+         one ? next - begin : std::min(next - begin, DivideUp(g_.out_width - x, g_.scale)),
          std::min(kAmxPanel, g_.out_channels - column), g_.scale * g_.out_channels,
-         bias_.empty() ? nullptr : bias_.data() + image * bias_stride_ + column,
-         residual_ != nullptr ? residual_ + offset : nullptr, output_ + offset});
+         epilogue_.BiasAt(image, column), epilogue_.ResidualAt(offset), epilogue_.output + offset});
   }
 }
 

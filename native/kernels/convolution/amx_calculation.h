@@ -6,9 +6,9 @@
 
 #include <array>
 #include <cstdint>
-#include <vector>
 
 #include "kernels/convolution/amx_kernels.h"
+#include "kernels/convolution/epilogue.h"
 
 namespace latent_diffusion {
 
@@ -29,14 +29,10 @@ class AmxCalculation {
   // `input` channels_last, and both live as long as this.
   AmxCalculation(const AmxGeometry& geometry, const at::Tensor& input, const at::Tensor& packed);
 
-  // float32 [out] or [batch, out].
-  void SetBias(const at::Tensor& bias);
-  // Of the output's shape, dtype and layout.
-  void SetResidual(const at::Tensor& residual);
   // Factors, then summands, for each image's channels, and SiLU after them.
   void SetNorm(const at::Tensor& norm, bool silu);
 
-  void Run(char* output);
+  void Run(const Epilogue& epilogue);
 
  private:
   // Consecutive rows of results, and the planes of pixels that they are made of.
@@ -77,12 +73,9 @@ class AmxCalculation {
   const char* const input_;
   const uint16_t* const packed_;
   std::array<std::array<int64_t, 9>, 4> taps_{};
-  std::vector<float> bias_;
-  int64_t bias_stride_ = 0;
-  const char* residual_ = nullptr;
   const float *scale_ = nullptr, *shift_ = nullptr;
   bool silu_ = false;
-  char* output_ = nullptr;
+  Epilogue epilogue_{};
 };
 
 }  // namespace latent_diffusion

@@ -1,13 +1,12 @@
 #include "kernels/convolution/amx_convolution.h"
 
-#include <ATen/ops/add.h>
 #include <ATen/ops/empty.h>
 
 #include <vector>
 
-#include "kernels/convolution/addends.h"
 #include "kernels/convolution/amx_calculation.h"
 #include "kernels/convolution/amx_kernels.h"
+#include "kernels/convolution/epilogue.h"
 #include "kernels/divide_up.h"
 #include "kernels/norm/group_norm.h"
 
@@ -34,15 +33,6 @@ void CheckPacked(const at::Tensor& input, int64_t channels, const at::Tensor& pa
               "Expected weights for ", channels, " channels");
 }
 
-at::Tensor Run(AmxCalculation& calculation, const std::optional<at::Tensor>& bias,
-               const std::optional<at::Tensor>& residual, const at::Tensor& output) {
-  const Addends addends = PrepareAddends(bias, residual, output);
-  if (addends.bias.defined()) calculation.SetBias(addends.bias);
-  if (addends.residual.defined()) calculation.SetResidual(addends.residual);
-  calculation.Run(static_cast<char*>(output.mutable_data_ptr()));
-  return addends.rest.defined() ? at::add(output, addends.rest) : output;
-}
-
 }  // namespace
 
 at::Tensor AmxConvolution(const at::Tensor& input, const at::Tensor& packed,
@@ -55,10 +45,10 @@ at::Tensor AmxConvolution(const at::Tensor& input, const at::Tensor& packed,
     // One picture, but to a norm it is a batch of rows.
     const at::Tensor normal =
         groups > 0 ? GroupNorm(input, groups, norm_weight, norm_bias, eps, silu) : input;
-    const at::Tensor image = AmxConvolution(normal.unsqueeze(0), packed, bias, {}, in_channels,
-                                            out_channels, stride, 0, {}, {}, eps, silu)
-                                 .squeeze(0);
-    return residual ? at::add(image, *residual) : image;
+    return ConvolvePicture(normal, residual, [&](const at::Tensor& batch) {
+      return AmxConvolution(batch, packed, bias, {}, in_channels, out_channels, stride, 0, {}, {},
+                            eps, silu);
+    });
   }
   TORCH_CHECK(input.dim() == 4, "Expected an input of 4 dimensions, but received ", input.sizes());
   CheckPacked(input, input.size(1), packed, in_channels, out_channels);
@@ -68,18 +58,19 @@ at::Tensor AmxConvolution(const at::Tensor& input, const at::Tensor& packed,
   const int64_t scale = packed.size(2) == 4 ? 2 : 1;
   const int64_t height = DivideUp(x.size(2) * scale, stride);
   const int64_t width = DivideUp(x.size(3) * scale, stride);
-  at::Tensor output = at::empty({x.size(0), out_channels, height, width},
-                                x.options().memory_format(c10::MemoryFormat::ChannelsLast));
-  if (output.numel() == 0) return residual ? at::add(output, *residual) : output;
-  AmxCalculation calculation({x.size(0), x.size(1), x.size(2), x.size(3), out_channels, height,
-                              width, packed.size(2), stride, scale},
-                             x, packed);
-  at::Tensor scales;
-  if (groups > 0) {
-    scales = GroupNormScales(x, groups, norm_weight, norm_bias, eps);
-    calculation.SetNorm(scales, silu);
-  }
-  return Run(calculation, bias, residual, output);
+  const at::Tensor output = at::empty({x.size(0), out_channels, height, width},
+                                      x.options().memory_format(c10::MemoryFormat::ChannelsLast));
+  const AmxGeometry geometry{x.size(0), x.size(1), x.size(2),      x.size(3), out_channels,
+                             height,    width,     packed.size(2), stride,    scale};
+  return ComputeAndAdd(output, bias, residual, [&](const Epilogue& epilogue) {
+    AmxCalculation calculation(geometry, x, packed);
+    at::Tensor scales;
+    if (groups > 0) {
+      scales = GroupNormScales(x, groups, norm_weight, norm_bias, eps);
+      calculation.SetNorm(scales, silu);
+    }
+    calculation.Run(epilogue);
+  });
 }
 
 at::Tensor AmxLinear(const at::Tensor& input, const at::Tensor& packed,
@@ -95,8 +86,11 @@ at::Tensor AmxLinear(const at::Tensor& input, const at::Tensor& packed,
   const at::Tensor output = at::empty({rows, out_channels}, x.options());
   if (rows == 0) return output.view(shape);
   // A column of pixels.
-  AmxCalculation calculation({1, x.size(-1), rows, 1, out_channels, rows, 1, 1, 1, 1}, x, packed);
-  return Run(calculation, bias, {}, output).view(shape);
+  const AmxGeometry geometry{1, x.size(-1), rows, 1, out_channels, rows, 1, 1, 1, 1};
+  const auto compute = [&](const Epilogue& epilogue) {
+    AmxCalculation(geometry, x, packed).Run(epilogue);
+  };
+  return ComputeAndAdd(output, bias, {}, compute).view(shape);
 }
 
 }  // namespace latent_diffusion

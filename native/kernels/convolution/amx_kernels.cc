@@ -8,7 +8,7 @@
 #include "error/environment_switch.h"
 
 namespace latent_diffusion {
-bool MultipliesMatrices() {
+bool HasAmx() {
   // The variable makes this CPU one without AMX. init_amx asks the system, which grants it to the
   // whole process.
   static const bool can = !IsSwitchedOn("LATENT_DIFFUSION_WITHOUT_AMX") && at::cpu::init_amx();
@@ -20,7 +20,7 @@ const AmxKernels* FindAmxKernels() {
 #ifdef LATENT_DIFFUSION_AMX_KERNELS
     const bool wide = at::get_cpu_capability().rfind("AVX512", 0) == 0;
     // Whatever has AMX has AVX-512's conversions to bfloat16.
-    if (wide && MultipliesMatrices()) return CompiledAmxKernels();
+    if (wide && HasAmx()) return CompiledAmxKernels();
 #endif
     return nullptr;
   }();

@@ -49,23 +49,13 @@ struct MultiplyTiles {
   int64_t next_step;
 };
 
-// Rows of sums to pixels side by side: out = sums + bias + residual.
-struct StoreSums {
-  const float* sums;  // kAmxPanel apart
-  int64_t pixels, columns;
-  int64_t pixel_stride;  // of residual and out, in elements
-  const float* bias;     // kAmxPanel values, or null
-  const void* residual;  // or null
-  void* out;
-};
-
 struct AmxKernels {
   void (*split_pixels[kElementTypes])(const SplitPixels&);
   // On this thread, before and after products: LibTorch's own kernels use tiles of other shapes.
   void (*begin_tiles)();
   void (*end_tiles)();
   void (*multiply[kElementTypes])(const MultiplyTiles&);
-  void (*store_sums[kElementTypes])(const StoreSums&);
+  void (*store_pixels[kElementTypes])(const StorePixels&);
   AttentionKernels attention[kElementTypes];
 };
 
@@ -75,7 +65,7 @@ const AmxKernels* FindAmxKernels();
 
 const AmxKernels* CompiledAmxKernels();
 
-// Whether this CPU multiplies matrices of bfloat16, in whoever's kernels.
-bool MultipliesMatrices();
+// Whether this CPU has AMX, and the system grants it: for our kernels and LibTorch's.
+bool HasAmx();
 
 }  // namespace latent_diffusion

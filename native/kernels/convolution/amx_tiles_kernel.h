@@ -198,21 +198,5 @@ void MultiplyTilesOf(const MultiplyTiles& work) {
   }
 }
 
-template <typename Element>
-void StoreSumsOf(const StoreSums& work) {
-  const auto* residual = static_cast<const Element*>(work.residual);
-  auto* out = static_cast<Element*>(work.out);
-  for (int64_t column = 0; column < work.columns; column += kLanes) {
-    const int64_t count = work.columns - column;
-    const Vector bias = work.bias != nullptr ? Load(work.bias + column) : Vector{};
-    for (int64_t pixel = 0; pixel < work.pixels; pixel++) {
-      const int64_t offset = pixel * work.pixel_stride + column;
-      Vector value = Load(work.sums + pixel * kAmxPanel + column) + bias;
-      if (residual != nullptr) value += LoadUpTo(residual + offset, count);
-      StoreUpTo(out + offset, value, count);
-    }
-  }
-}
-
 }  // namespace
 }  // namespace latent_diffusion

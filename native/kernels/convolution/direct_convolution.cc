@@ -1,18 +1,17 @@
 #include "kernels/convolution/direct_convolution.h"
 
 #include <ATen/Parallel.h>
-#include <ATen/ops/add.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <vector>
 
-#include "kernels/convolution/addends.h"
-#include "kernels/simd/cpu_kernels.h"
+#include "kernels/convolution/epilogue.h"
 #include "kernels/divide_up.h"
 #include "kernels/scratch.h"
 #include "kernels/shared_work.h"
+#include "kernels/simd/cpu_kernels.h"
 
 namespace latent_diffusion {
 namespace {
@@ -57,16 +56,8 @@ class Convolution {
       taps_.push_back((tap / g_.side * pitch_ + tap % g_.side) * g_.channels);
   }
 
-  void SetBias(const at::Tensor& bias) {
-    bias_ = bias.const_data_ptr<float>();
-    bias_stride_ = bias.dim() == 2 ? g_.out_channels : 0;
-  }
-  void SetResidual(const at::Tensor& residual) {
-    residual_ = static_cast<const char*>(residual.const_data_ptr());
-  }
-
-  void Run(char* output) {
-    output_ = output;
+  void Run(const Epilogue& epilogue) {
+    epilogue_ = epilogue;
     FillPlane();
     const int64_t rows = g_.batch * g_.out_height;
     ShareWork(bands_ * panels_, at::get_num_threads(), [&](const auto& take) {
@@ -139,13 +130,13 @@ class Convolution {
   }
 
   void Store(int64_t panel, int64_t row, const float* sums) const {
-    const int64_t column = panel * kernels_.panel;
+    const int64_t columns = kernels_.panel;
+    const int64_t column = panel * columns;
     const int64_t offset = (row * g_.out_width * g_.out_channels + column) * element_size_;
     const int64_t image = row / g_.out_height;
     kernels_.store_pixels[type_](
-        {sums, g_.out_width, std::min(kernels_.panel, g_.out_channels - column), g_.out_channels,
-         bias_ != nullptr ? bias_ + image * bias_stride_ + column : nullptr,
-         residual_ != nullptr ? residual_ + offset : nullptr, output_ + offset});
+        {sums, columns, g_.out_width, std::min(columns, g_.out_channels - column), g_.out_channels,
+         epilogue_.BiasAt(image, column), epilogue_.ResidualAt(offset), epilogue_.output + offset});
   }
 
   const CpuKernels& kernels_;
@@ -159,10 +150,7 @@ class Convolution {
   const char* const weights_;
   std::vector<int64_t> taps_;
   const float* plane_ = nullptr;
-  const float* bias_ = nullptr;
-  int64_t bias_stride_ = 0;
-  const char* residual_ = nullptr;
-  char* output_ = nullptr;
+  Epilogue epilogue_{};
 };
 
 // A TorchScript file may call the operator too, with any weights.
@@ -224,10 +212,10 @@ at::Tensor DirectConvolution(const at::Tensor& input, const at::Tensor& packed,
                              const std::optional<at::Tensor>& residual, int64_t in_channels,
                              int64_t out_channels, int64_t side, int64_t stride, int64_t padding) {
   if (input.dim() == 3) {
-    const at::Tensor image = DirectConvolution(input.unsqueeze(0), packed, bias, {}, in_channels,
-                                               out_channels, side, stride, padding)
-                                 .squeeze(0);
-    return residual ? at::add(image, *residual) : image;
+    return ConvolvePicture(input, residual, [&](const at::Tensor& batch) {
+      return DirectConvolution(batch, packed, bias, {}, in_channels, out_channels, side, stride,
+                               padding);
+    });
   }
   TORCH_CHECK(input.dim() == 4, "Expected an input of 4 dimensions, but received ", input.sizes());
   TORCH_CHECK(side > 0 && side <= 16 && stride > 0 && padding >= 0 && padding < side,
@@ -238,15 +226,12 @@ at::Tensor DirectConvolution(const at::Tensor& input, const at::Tensor& packed,
       out(input.size(2)), out(input.size(3)), side,          stride,        padding};
   CheckPacked(input, packed, geometry);
   const at::Tensor x = input.contiguous(c10::MemoryFormat::ChannelsLast);
-  at::Tensor output = at::empty({x.size(0), out_channels, geometry.out_height, geometry.out_width},
-                                x.options().memory_format(c10::MemoryFormat::ChannelsLast));
-  if (output.numel() == 0) return residual ? at::add(output, *residual) : output;
-  Convolution convolution(geometry, x, packed);
-  const Addends addends = PrepareAddends(bias, residual, output);
-  if (addends.bias.defined()) convolution.SetBias(addends.bias);
-  if (addends.residual.defined()) convolution.SetResidual(addends.residual);
-  convolution.Run(static_cast<char*>(output.mutable_data_ptr()));
-  return addends.rest.defined() ? at::add(output, addends.rest) : output;
+  const at::Tensor output =
+      at::empty({x.size(0), out_channels, geometry.out_height, geometry.out_width},
+                x.options().memory_format(c10::MemoryFormat::ChannelsLast));
+  return ComputeAndAdd(output, bias, residual, [&](const Epilogue& epilogue) {
+    Convolution(geometry, x, packed).Run(epilogue);
+  });
 }
 
 }  // namespace latent_diffusion

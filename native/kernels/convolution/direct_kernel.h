@@ -2,9 +2,9 @@
 // comes from memory once, in the order of its use. Included by the files of simd/ only.
 #pragma once
 
+#include "kernels/convolution/winograd_kernel.h"
 #include "kernels/simd/cpu_kernels.h"
 #include "kernels/simd/vector.h"
-#include "kernels/convolution/winograd_kernel.h"
 
 namespace latent_diffusion {
 namespace {
@@ -80,22 +80,6 @@ void WidenValues(const void* in, float* out, int64_t count) {
   for (int64_t i = 0; i < count; i += kLanes) {
     const Vector value = LoadUpTo(static_cast<const Element*>(in) + i, count - i);
     StoreUpTo(out + i, value, count - i);
-  }
-}
-
-template <typename Element>
-void StorePixelsOf(const StorePixels& work) {
-  const auto* residual = static_cast<const Element*>(work.residual);
-  auto* out = static_cast<Element*>(work.out);
-  for (int64_t column = 0; column < work.columns; column += kLanes) {
-    const int64_t count = work.columns - column;
-    const Vector bias = work.bias != nullptr ? LoadUpTo(work.bias + column, count) : Vector{};
-    for (int64_t pixel = 0; pixel < work.pixels; pixel++) {
-      const int64_t offset = pixel * work.pixel_stride + column;
-      Vector value = Load(work.sums + pixel * kPanel + column) + bias;
-      if (residual != nullptr) value += LoadUpTo(residual + offset, count);
-      StoreUpTo(out + offset, value, count);
-    }
   }
 }
 

@@ -5,14 +5,13 @@
 #endif
 
 #include <ATen/Parallel.h>
-#include <ATen/ops/add.h>
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
 #include <array>
 #include <vector>
 
-#include "kernels/convolution/addends.h"
+#include "kernels/convolution/epilogue.h"
 #include "kernels/divide_up.h"
 #include "kernels/scratch.h"
 #include "kernels/shared_work.h"
@@ -64,16 +63,8 @@ class Convolution {
         packed_(packed.const_data_ptr<float>()),
         zeros_(static_cast<size_t>(channels_ * element_size_)) {}
 
-  void SetBias(const at::Tensor& bias) {
-    bias_ = bias.const_data_ptr<float>();
-    bias_stride_ = bias.dim() == 2 ? out_channels_ : 0;
-  }
-  void SetResidual(const at::Tensor& residual) {
-    residual_ = static_cast<const char*>(residual.const_data_ptr());
-  }
-
-  void Run(char* output) {
-    output_ = output;
+  void Run(const Epilogue& epilogue) {
+    epilogue_ = epilogue;
     const int64_t threads = at::get_num_threads();
     const int64_t blocks = DivideUp(tiles_, TilesInBlock());
     if (tiles_ < threads * kLeastTiles && tiles_ <= 2 * kMostTiles && panels_ >= threads)
@@ -182,13 +173,13 @@ class Convolution {
       const bool inside = y < height_ && x < width_;
       const int64_t offset =
           (((image * height_ + y) * width_ + x) * out_channels_ + column) * element_size_;
-      pixels[p] = inside ? output_ + offset : nullptr;
-      residuals[p] = inside && residual_ != nullptr ? residual_ + offset : nullptr;
+      pixels[p] = inside ? epilogue_.output + offset : nullptr;
+      residuals[p] = inside ? epilogue_.ResidualAt(offset) : nullptr;
     }
-    const float* const bias = bias_ != nullptr ? bias_ + image * bias_stride_ + column : nullptr;
     kernels_.transform_output[tile_][type_](
-        {in, in_stride, std::min(kernels_.panel, out_channels_ - column), bias,
-         residual_ != nullptr ? residuals.data() : nullptr, pixels.data()});
+        {in, in_stride, std::min(kernels_.panel, out_channels_ - column),
+         epilogue_.BiasAt(image, column),
+         epilogue_.residual != nullptr ? residuals.data() : nullptr, pixels.data()});
   }
 
   const CpuKernels& kernels_;
@@ -200,10 +191,7 @@ class Convolution {
   const char* const input_;
   const float* const packed_;
   const std::vector<char> zeros_;
-  const float* bias_ = nullptr;
-  int64_t bias_stride_ = 0;
-  const char* residual_ = nullptr;
-  char* output_ = nullptr;
+  Epilogue epilogue_{};
 };
 
 }  // namespace
@@ -212,9 +200,9 @@ at::Tensor WinogradConvolution(const at::Tensor& input, const at::Tensor& packed
                                const std::optional<at::Tensor>& bias,
                                const std::optional<at::Tensor>& residual, int64_t out_channels) {
   if (input.dim() == 3) {
-    const at::Tensor image =
-        WinogradConvolution(input.unsqueeze(0), packed, bias, {}, out_channels).squeeze(0);
-    return residual ? at::add(image, *residual) : image;
+    return ConvolvePicture(input, residual, [&](const at::Tensor& batch) {
+      return WinogradConvolution(batch, packed, bias, {}, out_channels);
+    });
   }
   // A TorchScript file may call the operator too, with any weights.
   const CpuKernels* const kernels = FindCpuKernels();
@@ -228,15 +216,11 @@ at::Tensor WinogradConvolution(const at::Tensor& input, const at::Tensor& packed
   TORCH_CHECK(input.scalar_type() == at::kFloat || input.scalar_type() == at::kBFloat16,
               "Expected an input in float32 or bfloat16, but received ", input.scalar_type());
   const at::Tensor x = input.contiguous(c10::MemoryFormat::ChannelsLast);
-  at::Tensor output = at::empty({x.size(0), out_channels, x.size(2), x.size(3)},
-                                x.options().memory_format(c10::MemoryFormat::ChannelsLast));
-  if (output.numel() == 0) return residual ? at::add(output, *residual) : output;
-  Convolution convolution(x, packed, out_channels);
-  const Addends addends = PrepareAddends(bias, residual, output);
-  if (addends.bias.defined()) convolution.SetBias(addends.bias);
-  if (addends.residual.defined()) convolution.SetResidual(addends.residual);
-  convolution.Run(static_cast<char*>(output.mutable_data_ptr()));
-  return addends.rest.defined() ? at::add(output, addends.rest) : output;
+  const at::Tensor output = at::empty({x.size(0), out_channels, x.size(2), x.size(3)},
+                                      x.options().memory_format(c10::MemoryFormat::ChannelsLast));
+  return ComputeAndAdd(output, bias, residual, [&](const Epilogue& epilogue) {
+    Convolution(x, packed, out_channels).Run(epilogue);
+  });
 }
 
 }  // namespace latent_diffusion

@@ -4,6 +4,7 @@
 // simd/ only.
 #pragma once
 
+#include "kernels/convolution/epilogue_kernel.h"
 #include "kernels/simd/cpu_kernels.h"
 #include "kernels/simd/vector.h"
 
@@ -99,11 +100,10 @@ void TransformOutputTile(const TransformOutput& work) {
     const Vector bias = work.bias != nullptr ? LoadUpTo(work.bias + column, count) : Vector{};
     for (int p = 0; p < kTile * kTile; p++) {
       if (work.pixels[p] == nullptr) continue;
-      Vector value = out[p] + bias;
-      if (work.residual != nullptr) {
-        value += LoadUpTo(static_cast<const Element*>(work.residual[p]) + column, count);
-      }
-      StoreUpTo(static_cast<Element*>(work.pixels[p]) + column, value, count);
+      const auto* const residual = work.residual != nullptr
+                                       ? static_cast<const Element*>(work.residual[p]) + column
+                                       : nullptr;
+      StoreResult(out[p], bias, residual, static_cast<Element*>(work.pixels[p]) + column, count);
     }
   }
 }

@@ -1,7 +1,8 @@
 #define LATENT_DIFFUSION_VECTOR_BYTES 64
 #define LATENT_DIFFUSION_VECTOR_REGISTERS 32
-#include "kernels/convolution/amx_tiles_kernel.h"
 #include "kernels/attention/attention_amx.h"
+#include "kernels/convolution/amx_tiles_kernel.h"
+#include "kernels/convolution/epilogue_kernel.h"
 
 namespace latent_diffusion {
 namespace {
@@ -11,7 +12,7 @@ constexpr AmxKernels kKernels = {
     BeginTiles,
     EndTiles,
     {MultiplyTilesOf<true>, MultiplyTilesOf<false>},
-    {StoreSumsOf<float>, StoreSumsOf<BFloat16>},
+    {StorePixelsOf<float>, StorePixelsOf<BFloat16>},
     {kAttentionKernels<AmxProducts<float>>, kAttentionKernels<AmxProducts<BFloat16>>},
 };
 

@@ -52,7 +52,8 @@ struct AddTaps {
 
 // Sums of pixels side by side to where they belong: out = sums + bias + residual.
 struct StorePixels {
-  const float* sums;  // a panel apart
+  const float* sums;  // sums_stride apart, whole vectors of columns
+  int64_t sums_stride;
   int64_t pixels, columns;
   int64_t pixel_stride;  // of residual and out, in elements
   const float* bias;     // `columns`, or null

@@ -2,10 +2,11 @@
 #pragma once
 
 #include "kernels/attention/attention_vectors.h"
-#include "kernels/convolution/direct_kernel.h"
-#include "kernels/norm/group_norm_kernel.h"
 #include "kernels/codes/nearest_codes_kernel.h"
+#include "kernels/convolution/direct_kernel.h"
+#include "kernels/convolution/epilogue_kernel.h"
 #include "kernels/convolution/winograd_kernel.h"
+#include "kernels/norm/group_norm_kernel.h"
 
 namespace latent_diffusion {
 namespace {

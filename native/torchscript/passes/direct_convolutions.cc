@@ -4,8 +4,8 @@
 #include <unordered_set>
 
 #include "kernels/convolution/amx_kernels.h"
-#include "kernels/simd/cpu_kernels.h"
 #include "kernels/convolution/direct_convolution.h"
+#include "kernels/simd/cpu_kernels.h"
 #include "torchscript/passes/convolution_node.h"
 #include "torchscript/passes/graph_tools.h"
 #include "torchscript/passes/passes.h"
@@ -73,7 +73,7 @@ void Replace(const Layer::Use& use, const at::Tensor& weight, const at::Tensor& 
 void UseDirect(const Graphs& graphs, c10::ScalarType dtype) {
   if (FindCpuKernels() == nullptr) return;
   // In bfloat16 a CPU that multiplies matrices does better.
-  if (dtype != at::kFloat && (dtype != at::kBFloat16 || MultipliesMatrices())) return;
+  if (dtype != at::kFloat && (dtype != at::kBFloat16 || HasAmx())) return;
   const auto found = FindConvolutions(graphs, dtype);
   const auto find = [&found](const Node& node) {
     return found.contains(&node) ? ConstantTensor(node.namedInput("weight")) : std::nullopt;

@@ -80,7 +80,7 @@ void UseWinograd(const Graphs& graphs, c10::ScalarType dtype) {
   if (FindCpuKernels() == nullptr) return;
   // In bfloat16 the kernel computes in float32, which beats all but a CPU that multiplies matrices
   // of bfloat16.
-  if (dtype != at::kFloat && (dtype != at::kBFloat16 || MultipliesMatrices())) return;
+  if (dtype != at::kFloat && (dtype != at::kBFloat16 || HasAmx())) return;
   const Pixels pixels = FindConvolutions(graphs, dtype);
   const auto find = [&pixels](const Node& node) {
     return pixels.contains(&node) ? ConstantTensor(node.namedInput("weight")) : std::nullopt;

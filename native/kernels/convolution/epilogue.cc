@@ -1,9 +1,18 @@
-#include "kernels/convolution/addends.h"
+#include "kernels/convolution/epilogue.h"
 
 #include <ATen/ops/add.h>
 
 namespace latent_diffusion {
 namespace {
+
+struct Addends {
+  // float32 [out] or [batch, out]; undefined: nothing.
+  at::Tensor bias;
+  // Of the output's shape, dtype and layout; undefined: nothing.
+  at::Tensor residual;
+  // What no kernel adds.
+  at::Tensor rest;
+};
 
 // [batch or 1, out, 1, 1] beside [batch, out, height, width].
 bool IsForWholeImages(const at::Tensor& residual, const at::Tensor& output) {
@@ -11,8 +20,6 @@ bool IsForWholeImages(const at::Tensor& residual, const at::Tensor& output) {
          residual.size(3) == 1 && residual.size(1) == output.size(1) &&
          (residual.size(0) == 1 || residual.size(0) == output.size(0));
 }
-
-}  // namespace
 
 Addends PrepareAddends(const std::optional<at::Tensor>& bias,
                        const std::optional<at::Tensor>& residual, const at::Tensor& output) {
@@ -35,6 +42,31 @@ Addends PrepareAddends(const std::optional<at::Tensor>& bias,
     addends.rest = *residual;
   }
   return addends;
+}
+
+}  // namespace
+
+at::Tensor ComputeAndAdd(at::Tensor output, const std::optional<at::Tensor>& bias,
+                         const std::optional<at::Tensor>& residual,
+                         c10::function_ref<void(const Epilogue&)> compute) {
+  if (output.numel() == 0) return residual ? at::add(output, *residual) : output;
+  const Addends addends = PrepareAddends(bias, residual, output);
+  Epilogue epilogue{};
+  if (addends.bias.defined()) {
+    epilogue.bias = addends.bias.const_data_ptr<float>();
+    epilogue.bias_stride = addends.bias.dim() == 2 ? addends.bias.size(1) : 0;
+  }
+  if (addends.residual.defined())
+    epilogue.residual = static_cast<const char*>(addends.residual.const_data_ptr());
+  epilogue.output = static_cast<char*>(output.mutable_data_ptr());
+  compute(epilogue);
+  return addends.rest.defined() ? at::add(output, addends.rest) : output;
+}
+
+at::Tensor ConvolvePicture(const at::Tensor& picture, const std::optional<at::Tensor>& residual,
+                           c10::function_ref<at::Tensor(const at::Tensor&)> convolve) {
+  const at::Tensor result = convolve(picture.unsqueeze(0)).squeeze(0);
+  return residual ? at::add(result, *residual) : result;
 }
 
 }  // namespace latent_diffusion
