@@ -37,15 +37,14 @@ export async function readModelIndex(folder: string): Promise<ModelIndex> {
       `Expected ${JSON.stringify(CLASS_NAME)} for _class_name but received ${JSON.stringify(className)}`,
     );
   }
-  // Keys with an underscore are diffusers' notes about the file, not parts.
+  // Keys with an underscore are diffusers' notes about the file, not parts; nor is what is no list: an argument of the pipeline's
+  // constructor such as `"requires_safety_checker": false`, which diffusers passes over where the class has no such argument.
   const parts = new Map(
     Object.entries(rest)
-      .filter(([key]) => !key.startsWith("_"))
+      .filter(([key, value]) => !key.startsWith("_") && (isComponent(key) || isJsonList(value)))
       .map(([key, value]) => [key, parsePart(path, key, value)]),
   );
-  const extra = [...parts].find(
-    ([key, part]) => part !== null && !(COMPONENT_NAMES as readonly string[]).includes(key),
-  );
+  const extra = [...parts].find(([key, part]) => part !== null && !isComponent(key));
   if (extra)
     throw unsupported(
       path,
@@ -90,6 +89,14 @@ export async function writeModelIndex(folder: string, config: PipelineConfig): P
 export async function removeModelIndex(folder: string): Promise<void> {
   const path = join(folder, FILE_NAME);
   await rm(path, { force: true }).catch(raiseIo(`Cannot remove ${path}`));
+}
+
+function isComponent(key: string): boolean {
+  return (COMPONENT_NAMES as readonly string[]).includes(key);
+}
+
+function isJsonList(value: JsonValue): boolean {
+  return Array.isArray(value);
 }
 
 function parsePart(path: string, key: string, value: JsonValue): string | null {

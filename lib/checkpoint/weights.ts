@@ -118,6 +118,16 @@ function collectTensors(
 }
 
 /**
+ * Refuse a file of far more tensors than the network has parameters, before each of them is looked at.
+ * @throws LatentDiffusionError `ERR_CHECKPOINT_INVALID` with both numbers
+ */
+export function checkTensorCount(expected: number, found: number, where: string): void {
+  // A file of a few too many or too few deserves the list of their names.
+  if (found > 2 * expected + 1000)
+    throw invalid(where, `the weights have ${found} tensors, where the configuration describes ${expected}`);
+}
+
+/**
  * Give every parameter of a network its tensor. All that is wrong is told at once, in three lists.
  * @param expected the network's parameters: name and shape
  * @param where the folder, for the message

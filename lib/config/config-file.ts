@@ -1,11 +1,19 @@
-import { mkdir, readFile, stat } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { LatentDiffusionError } from "../errors.js";
 import { type PendingFile, raiseIo, replaceFiles, writeWhole } from "../files/atomic-file.js";
-import { decodeUtf8, isJsonObject, type JsonObject, MAX_JSON_BYTES, parseJson } from "../files/json.js";
+import {
+  checkIsObject,
+  decodeUtf8,
+  type JsonObject,
+  MAX_JSON_BYTES,
+  parseJson,
+  parseJsonMembers,
+} from "../files/json.js";
 import { type ConfigClass, DEFAULTED, defaultedKeys } from "./config.js";
 import type { Fields } from "./fields.js";
 import { spellingOf, wholeNumberTokens, withSpelling } from "./number-spelling.js";
+import { readWholeFile } from "../files/read-file.js";
 import { stringifyConfig } from "./python-json.js";
 
 export type { JsonObject, JsonValue } from "../files/json.js";
@@ -92,31 +100,14 @@ export function configFile<Keys extends object>(
  * @throws LatentDiffusionError `ERR_CHECKPOINT_NOT_FOUND`, `ERR_CHECKPOINT_INVALID`, `ERR_IO`
  */
 export async function readJsonObject(path: string): Promise<JsonObject> {
-  return parseObject(await readText(path, MAX_JSON_BYTES), path);
+  // Member by member: a file of some megabytes would hold the event loop.
+  return Object.fromEntries(await parseJsonMembers(await readText(path, MAX_JSON_BYTES), path, { nonFinite: true }));
 }
 
 async function readText(path: string, limit: number): Promise<string> {
-  let bytes: Uint8Array;
-  try {
-    const { size } = await stat(path);
-    if (size > limit)
-      throw new LatentDiffusionError("ERR_CHECKPOINT_INVALID", `${path}: ${size} bytes, above the bound of ${limit}`);
-    bytes = await readFile(path);
-  } catch (cause) {
-    if (cause instanceof LatentDiffusionError) throw cause;
-    const code = (cause as NodeJS.ErrnoException).code;
-    if (code !== "ENOENT" && code !== "ENOTDIR") return raiseIo(`Cannot read ${path}`)(cause);
-    throw new LatentDiffusionError("ERR_CHECKPOINT_NOT_FOUND", `${path} does not exist`, { cause });
-  }
-  return decodeUtf8(bytes, path);
+  return decodeUtf8(await readWholeFile(path, limit), path);
 }
 
 function parseObject(text: string, path: string): JsonObject {
-  const json = parseJson(text, path, { nonFinite: true });
-  if (!isJsonObject(json))
-    throw new LatentDiffusionError(
-      "ERR_CHECKPOINT_INVALID",
-      `${path}: Expected a JSON object but received ${Array.isArray(json) ? "an array" : JSON.stringify(json)}`,
-    );
-  return json;
+  return checkIsObject(parseJson(text, path, { nonFinite: true }), path);
 }

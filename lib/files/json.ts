@@ -56,9 +56,18 @@ export async function parseJsonMembers(
     if (member.end - member.begin > MAX_JSON_BYTES)
       scanner.fail(`a value of ${member.end - member.begin} bytes, above the bound of ${MAX_JSON_BYTES}`, member.begin);
     if (member.key !== null) members.set(member.key, buildMember(text, member));
-    else if (!isJsonObject(buildWhole(text, member))) scanner.fail("expected an object", member.begin);
+    else checkIsObject(buildWhole(text, member), where);
   });
   return members;
+}
+
+/** @throws LatentDiffusionError `ERR_CHECKPOINT_INVALID` for another value */
+export function checkIsObject(value: JsonValue, where: string): JsonObject {
+  if (isJsonObject(value)) return value;
+  throw new LatentDiffusionError(
+    "ERR_CHECKPOINT_INVALID",
+    `${where}: Expected a JSON object but received ${Array.isArray(value) ? "an array" : shorten(JSON.stringify(value))}`,
+  );
 }
 
 /** Do something for each item, and let the event loop turn between two of them where it took long. */

@@ -8,6 +8,7 @@ import type { Device, DType, ModuleSpec } from "../native/contract.js";
 import type { Config, ConfigClass } from "../config/config.js";
 import { configFile, readConfig } from "../config/config-file.js";
 import {
+  checkTensorCount,
   matchWeights,
   type OpenWeights,
   openWeights,
@@ -113,7 +114,9 @@ export async function loadNetwork<Keys extends object, Network extends HasSpec>(
   throwIfAborted(signal);
   const files: OpenWeights = await openWeights(path, { variant });
   try {
-    const weights = matchWeights(parametersOf(network.spec), renameLegacyAttention(files.tensors), path);
+    const parameters = parametersOf(network.spec);
+    checkTensorCount(parameters.length, files.tensors.size, path);
+    const weights = matchWeights(parameters, renameLegacyAttention(files.tensors), path);
     throwIfAborted(signal);
     const defining = ScriptModule.define(network.spec, weights, execution);
     const module = await abortableResource(defining, signal, (late) => late.dispose());

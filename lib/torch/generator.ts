@@ -70,7 +70,9 @@ export class Generator {
    */
   setState(state: Uint8Array): this {
     if (!types.isUint8Array(state)) throw unexpected("a Uint8Array", "state", state);
-    run(() => native().generatorSetState(this.#open(), state), this.setState);
+    // Shared memory may change while it is checked.
+    const own = types.isSharedArrayBuffer(state.buffer) ? state.slice() : state;
+    run(() => native().generatorSetState(this.#open(), own), this.setState);
     return this;
   }
 

@@ -14,12 +14,8 @@
 namespace latent_diffusion {
 
 std::vector<Weight> ToWeights(const Napi::Value& value) {
-  if (!value.IsArray()) throw CodedError("ERR_INVALID_ARGUMENT", "Expected an array of weights");
-  const auto array = value.As<Napi::Array>();
   std::vector<Weight> weights;
-  weights.reserve(array.Length());
-  for (uint32_t i = 0; i < array.Length(); i++) {
-    const Napi::Value element = array[i];
+  for (const Napi::Value& element : ToElements(value)) {
     if (!element.IsArray()) {
       weights.emplace_back(ToTensor(element));
       continue;
@@ -67,15 +63,8 @@ Napi::Value CheckpointRead(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value CheckpointWrite(const Napi::CallbackInfo& info) {
-  if (!info[1].IsTypedArray() ||
-      info[1].As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) {
-    throw CodedError("ERR_INVALID_ARGUMENT", "Expected a Uint8Array for the header");
-  }
-  const auto header = info[1].As<Napi::Uint8Array>();
-  const auto work = [path = ToPath(info[0]),
-                     bytes =
-                         std::vector<uint8_t>(header.Data(), header.Data() + header.ByteLength()),
-                     weights = ToWeights(info[2]), dtype = ToOptionalDtype(info[3])] {
+  const auto work = [path = ToPath(info[0]), bytes = ToBytes(info[1]), weights = ToWeights(info[2]),
+                     dtype = ToOptionalDtype(info[3])] {
     WriteCheckpoint(path, bytes, weights, dtype);
     return true;
   };

@@ -1,9 +1,18 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
 #include <ATen/core/Generator.h>
+#include <ATen/core/MT19937RNGEngine.h>
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
 
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <cstring>
 #include <mutex>
+#include <string>
+#include <vector>
 
 #include "binding/export_function.h"
 #include "binding/exports.h"
@@ -49,12 +58,64 @@ Napi::Value GeneratorGetState(const Napi::CallbackInfo& info) {
   return ArrayFromTensor(info.Env(), state);
 }
 
+// The state of a generator on the CPU as PyTorch writes it: its CPUGeneratorImplState, which no
+// header declares.
+struct CpuState {
+  uint64_t seed;
+  int32_t left;
+  int32_t seeded;
+  uint64_t next;
+  std::array<uint64_t, at::MERSENNE_STATE_N> table;
+  double normal_x;
+  double normal_y;
+  double normal_rho;
+  int32_t normal_is_valid;
+  float float_normal;
+  uint8_t float_normal_is_valid;
+};
+static_assert(sizeof(CpuState) == 5056);
+
+// Refuses a state that no generator can be in. LibTorch checks the length, and `left` and `next`
+// one by one; of a state whose `next` lies behind what is `left`, it then reads beyond the table.
+void CheckCpuState(const std::vector<uint8_t>& bytes) {
+  CpuState state = {};
+  // The older form lacks the cached float.
+  if (bytes.size() != sizeof(CpuState) && bytes.size() != offsetof(CpuState, float_normal) + 4) {
+    throw CodedError("ERR_INVALID_ARGUMENT",
+                     "Expected the 5056 bytes of a generator's state on the CPU but received " +
+                         std::to_string(bytes.size()));
+  }
+  std::memcpy(&state, bytes.data(), bytes.size());
+  const auto require = [](bool holds, const char* field) {
+    if (!holds) {
+      throw CodedError("ERR_INVALID_ARGUMENT",
+                       std::string("Not a state of a generator on the CPU: bad ") + field);
+    }
+  };
+  const bool fresh = state.left == 1 && state.next == 0;
+  const bool drawing = state.left >= 1 && state.left <= at::MERSENNE_STATE_N &&
+                       state.next == static_cast<uint64_t>(at::MERSENNE_STATE_N + 1 - state.left);
+  require(fresh || drawing, "left or next");
+  require(state.seeded == 1, "seeded");
+  require(std::all_of(state.table.begin(), state.table.end(),
+                      [](uint64_t word) { return word <= 0xFFFFFFFFU; }),
+          "table");
+  require(state.normal_is_valid == 0 || state.normal_is_valid == 1, "normal_is_valid");
+  require(state.float_normal_is_valid <= 1, "float_normal_is_valid");
+  require(state.normal_is_valid == 0 ||
+              (std::isfinite(state.normal_x) && std::isfinite(state.normal_y) &&
+               std::isfinite(state.normal_rho)),
+          "normal");
+  require(state.float_normal_is_valid == 0 || std::isfinite(state.float_normal), "float_normal");
+}
+
 Napi::Value GeneratorSetState(const Napi::CallbackInfo& info) {
   const auto generator = FromHandle<at::Generator>(info[0]);
-  if (!info[1].IsTypedArray())
-    throw CodedError("ERR_INVALID_ARGUMENT", "Expected a Uint8Array for the state");
-  const auto length = static_cast<int64_t>(info[1].As<Napi::TypedArray>().ElementLength());
-  const at::Tensor state = TensorFromArray(info[1], {length}, c10::ScalarType::Byte);
+  const std::vector<uint8_t> bytes = ToBytes(info[1]);
+  if (generator->device().is_cpu()) CheckCpuState(bytes);
+  at::Tensor state = at::empty({static_cast<int64_t>(bytes.size())},
+                               at::TensorOptions().dtype(c10::ScalarType::Byte));
+  std::copy(bytes.begin(), bytes.end(), static_cast<uint8_t*>(state.mutable_data_ptr()));
   try {
     const std::lock_guard<std::mutex> lock(generator->mutex());
     generator->set_state(state);

@@ -34,11 +34,9 @@ c10::IValue ToNumber(const Napi::Value& value) {
 
 c10::IValue ToList(const Napi::Value& value, const c10::Type& element) {
   if (!value.IsArray()) ThrowUnexpected(element);
-  const auto array = value.As<Napi::Array>();
   if (element.kind() == c10::TypeKind::TensorType) {
     std::vector<at::Tensor> tensors;
-    tensors.reserve(array.Length());
-    for (uint32_t i = 0; i < array.Length(); i++) tensors.push_back(ToTensor(array[i]));
+    for (const Napi::Value& item : ToElements(value)) tensors.push_back(ToTensor(item));
     return tensors;
   }
   if (element.kind() == c10::TypeKind::IntType || element.kind() == c10::TypeKind::SymIntType) {
@@ -97,16 +95,16 @@ c10::IValue ToArgument(const Napi::Value& value, const c10::FunctionSchema& sche
 void PushArguments(const c10::FunctionSchema& schema, size_t first, const Napi::Value& values,
                    torch::jit::Stack& stack) {
   if (!values.IsArray()) throw CodedError("ERR_INVALID_ARGUMENT", "Expected an array of arguments");
-  const auto array = values.As<Napi::Array>();
+  const std::vector<Napi::Value> given = ToElements(values);
   const auto& arguments = schema.arguments();
-  if (array.Length() > arguments.size() - first) {
+  if (given.size() > arguments.size() - first) {
     throw CodedError("ERR_INVALID_ARGUMENT",
                      schema.name() + " takes " + std::to_string(arguments.size() - first) +
-                         " arguments but received " + std::to_string(array.Length()));
+                         " arguments but received " + std::to_string(given.size()));
   }
   for (size_t i = first; i < arguments.size(); i++) {
-    const auto index = static_cast<uint32_t>(i - first);
-    const Napi::Value value = index < array.Length() ? array.Get(index) : array.Env().Undefined();
+    const size_t index = i - first;
+    const Napi::Value value = index < given.size() ? given[index] : values.Env().Undefined();
     if (!value.IsUndefined()) {
       stack.push_back(ToArgument(value, schema, i));
     } else if (arguments[i].default_value()) {

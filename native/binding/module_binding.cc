@@ -38,11 +38,7 @@ ModuleSpec ToSpec(const Napi::Value& value, int depth = 0) {
   const auto object = value.As<Napi::Object>();
   ModuleSpec spec{ToString(object.Get("name")), ToString(object.Get("source")), {}, {}};
   const auto pairs = [&object](const char* name, const auto& add) {
-    if (!object.Get(name).IsArray())
-      throw CodedError("ERR_INVALID_ARGUMENT", std::string("Expected an array of ") + name);
-    const auto array = object.Get(name).As<Napi::Array>();
-    for (uint32_t i = 0; i < array.Length(); i++) {
-      const Napi::Value pair = array[i];
+    for (const Napi::Value& pair : ToElements(object.Get(name))) {
       if (!pair.IsArray())
         throw CodedError("ERR_INVALID_ARGUMENT", std::string("Expected pairs in ") + name);
       add(ToString(pair.As<Napi::Array>().Get(0U)), pair.As<Napi::Array>().Get(1U));

@@ -34,6 +34,58 @@ constexpr std::array<std::pair<const char*, c10::ScalarType>, 10> kDtypes = {{
 // What a typed array may hold in Node 20; later ones differ.
 constexpr int64_t kMostElements = int64_t{1} << 32;
 
+// More than a network has weights.
+constexpr uint32_t kMostListed = uint32_t{1} << 20;
+
+struct ArrayView {
+  napi_typedarray_type type = napi_uint8_array;
+  const uint8_t* data = nullptr;
+  size_t bytes = 0;
+};
+
+size_t ElementBytes(napi_typedarray_type type) {
+  switch (type) {
+    case napi_float64_array:
+    case napi_bigint64_array:
+    case napi_biguint64_array:
+      return 8;
+    case napi_float32_array:
+    case napi_int32_array:
+    case napi_uint32_array:
+      return 4;
+    case napi_int16_array:
+    case napi_uint16_array:
+      return 2;
+    default:
+      return 1;
+  }
+}
+
+ArrayView ViewOf(const Napi::Value& value) {
+  if (!value.IsTypedArray()) ThrowUnexpected("a typed array");
+  ArrayView view;
+  size_t length = 0;
+  size_t offset = 0;
+  void* data = nullptr;
+  napi_value buffer = nullptr;
+  napi_status status =
+      napi_get_typedarray_info(value.Env(), value, &view.type, &length, &data, &buffer, &offset);
+  if (status != napi_ok) ThrowUnexpected("a typed array that can be read");
+  if (!Napi::Value(value.Env(), buffer).IsArrayBuffer()) {
+    ThrowUnexpected("a typed array that is not over shared memory");
+  }
+  // The buffer's own length has the last word.
+  size_t held = 0;
+  void* start = nullptr;
+  status = napi_get_arraybuffer_info(value.Env(), buffer, &start, &held);
+  view.bytes = length * ElementBytes(view.type);
+  if (status != napi_ok || offset > held || view.bytes > held - offset) {
+    ThrowUnexpected("a typed array that lies within its buffer");
+  }
+  view.data = view.bytes == 0 ? nullptr : static_cast<const uint8_t*>(start) + offset;
+  return view;
+}
+
 napi_typedarray_type ArrayType(c10::ScalarType dtype) {
   switch (dtype) {
     case c10::ScalarType::Float:
@@ -137,11 +189,23 @@ int64_t ToInt64(const Napi::Value& value) {
   ThrowUnexpected("an integer");
 }
 
-std::vector<int64_t> ToShape(const Napi::Value& value) {
-  if (!value.IsArray()) ThrowUnexpected("an array of integers");
+std::vector<Napi::Value> ToElements(const Napi::Value& value) {
+  if (!value.IsArray()) ThrowUnexpected("an array");
   const auto array = value.As<Napi::Array>();
-  std::vector<int64_t> shape(array.Length());
-  for (uint32_t i = 0; i < array.Length(); i++) shape[i] = ToInt64(array[i]);
+  const uint32_t length = array.Length();
+  // A sparse array of 2^32 - 1 elements holds none of them.
+  if (length > kMostListed) {
+    ThrowUnexpected("an array of at most " + std::to_string(kMostListed) + " elements");
+  }
+  std::vector<Napi::Value> elements;
+  elements.reserve(length);
+  for (uint32_t i = 0; i < length; i++) elements.push_back(array.Get(i));
+  return elements;
+}
+
+std::vector<int64_t> ToShape(const Napi::Value& value) {
+  std::vector<int64_t> shape;
+  for (const Napi::Value& element : ToElements(value)) shape.push_back(ToInt64(element));
   return shape;
 }
 
@@ -153,23 +217,24 @@ Napi::Value FromShape(Napi::Env env, const std::vector<int64_t>& shape) {
   return array;
 }
 
+std::vector<uint8_t> ToBytes(const Napi::Value& value) {
+  const ArrayView view = ViewOf(value);
+  if (view.type != napi_uint8_array) ThrowUnexpected("a Uint8Array");
+  return view.bytes == 0 ? std::vector<uint8_t>()
+                         : std::vector<uint8_t>(view.data, view.data + view.bytes);
+}
+
 at::Tensor TensorFromArray(const Napi::Value& value, const std::vector<int64_t>& shape,
                            c10::ScalarType dtype) {
-  if (!value.IsTypedArray()) ThrowUnexpected("a typed array");
-  const auto array = value.As<Napi::TypedArray>();
-  if (array.TypedArrayType() != ArrayType(dtype))
-    ThrowUnexpected("a typed array of " + DtypeName(dtype));
   at::Tensor tensor = at::empty(shape, at::TensorOptions().dtype(dtype));
-  // Checked here and not only in TypeScript: a detached or shrunk buffer changes its length at any
-  // time.
-  if (tensor.nbytes() != array.ByteLength()) {
+  // Looked at after the tensor was made and right before the copy: nothing of JavaScript runs
+  // between.
+  const ArrayView view = ViewOf(value);
+  if (view.type != ArrayType(dtype)) ThrowUnexpected("a typed array of " + DtypeName(dtype));
+  if (tensor.nbytes() != view.bytes) {
     throw CodedError("ERR_INVALID_ARGUMENT", "The typed array's length does not fit the shape");
   }
-  if (tensor.nbytes() > 0) {
-    const auto* bytes =
-        static_cast<const uint8_t*>(array.ArrayBuffer().Data()) + array.ByteOffset();
-    std::memcpy(tensor.mutable_data_ptr(), bytes, tensor.nbytes());
-  }
+  if (view.bytes > 0) std::memcpy(tensor.mutable_data_ptr(), view.data, view.bytes);
   return tensor;
 }
 

@@ -47,8 +47,15 @@ std::string ToPath(const Napi::Value& value);
 bool ToBool(const Napi::Value& value);
 int64_t ToInt64(const Napi::Value& value);
 std::vector<int64_t> ToShape(const Napi::Value& value);
+// The elements of an array. Its length is read once: an element may be a getter that grows or
+// shrinks the array, and a vector that was sized before must not be written past its end.
+std::vector<Napi::Value> ToElements(const Napi::Value& value);
 Napi::Value FromShape(Napi::Env env, const std::vector<int64_t>& shape);
 
+// The bytes of a typed array, copied. Its place and length are asked of V8 together, so that they
+// describe the same moment, and a detached or shrunk buffer gives the bytes that are left.
+// Shared memory is refused: another thread may write while it is read.
+std::vector<uint8_t> ToBytes(const Napi::Value& value);
 // Copies a typed array into a new tensor on the CPU.
 at::Tensor TensorFromArray(const Napi::Value& array, const std::vector<int64_t>& shape,
                            c10::ScalarType dtype);

@@ -6,8 +6,8 @@
 #include <memory>
 #include <system_error>
 
-#include "error/coded_error.h"
 #include "checkpoint/host_tensor.h"
+#include "error/coded_error.h"
 
 #ifdef _WIN32
 #include <io.h>

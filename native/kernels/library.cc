@@ -5,12 +5,12 @@
 
 #include <memory>
 
-#include "kernels/convolution/amx_convolution.h"
 #include "kernels/attention/attention.h"
-#include "kernels/convolution/direct_convolution.h"
-#include "kernels/norm/group_norm.h"
 #include "kernels/codes/nearest_codes.h"
+#include "kernels/convolution/amx_convolution.h"
+#include "kernels/convolution/direct_convolution.h"
 #include "kernels/convolution/winograd.h"
+#include "kernels/norm/group_norm.h"
 
 namespace latent_diffusion {
 namespace {

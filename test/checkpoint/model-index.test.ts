@@ -31,6 +31,15 @@ t.test("the pipeline's first name is known, and a part may be left for the calle
   t.equal((await readModelIndex(folder)).scheduler, null);
 });
 
+t.test("arguments of the pipeline's constructor are passed over, as in Python", async (t) => {
+  const index = { _class_name: "LDMPipeline", ...PARTS, requires_safety_checker: false, note: "x", n: 1, none: null };
+  t.strictSame(await readModelIndex(folderWith(t, index)), {
+    vqvae: "VQModel",
+    unet: "UNet2DModel",
+    scheduler: "DDIMScheduler",
+  });
+});
+
 t.test("what is written is what diffusers writes, and is read again", async (t) => {
   const folder = join(t.testdir({}), "pipeline");
   const index = { vqvae: "VQModel", unet: "UNet2DModel", scheduler: null } as const;

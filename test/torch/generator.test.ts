@@ -39,7 +39,10 @@ t.test("seeds are PyTorch's: 64 bits, negative ones from the top", (t) => {
 t.test("a state that is none is refused and changes nothing", (t) => {
   const generator = Generator.fromSeed(3);
   const before = generator.getState();
-  t.throws(() => generator.setState(new Uint8Array(10)), { code: "ERR_INVALID_ARGUMENT", message: /Not a state/ });
+  t.throws(() => generator.setState(new Uint8Array(10)), {
+    code: "ERR_INVALID_ARGUMENT",
+    message: /Not a state|Expected the 5056 bytes/,
+  });
   t.throws(() => generator.setState([1] as never), { code: "ERR_INVALID_ARGUMENT" });
   t.throws(() => generator.setState(new Uint8Array(5056).fill(255)), { code: "ERR_INVALID_ARGUMENT" });
   t.strictSame(generator.getState(), before);

@@ -70,7 +70,7 @@ async function checkFolder(folder: string): Promise<void> {
   const why = found
     ? "it is a file; name the folder that holds model_index.json"
     : isHubName
-      ? "there is no such folder, and models are not downloaded from the Hugging Face hub here: download it first (huggingface-cli download --local-dir)"
+      ? "there is no such folder, and models are not downloaded from the Hugging Face hub here: download it first (hf download <repository> --local-dir <folder>)"
       : "there is no such folder";
   throw new LatentDiffusionError(
     "ERR_CHECKPOINT_NOT_FOUND",

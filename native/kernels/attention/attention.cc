@@ -10,10 +10,10 @@
 #include <numbers>
 
 #include "kernels/convolution/amx_kernels.h"
-#include "kernels/simd/cpu_kernels.h"
 #include "kernels/divide_up.h"
 #include "kernels/scratch.h"
 #include "kernels/shared_work.h"
+#include "kernels/simd/cpu_kernels.h"
 
 namespace latent_diffusion {
 namespace {

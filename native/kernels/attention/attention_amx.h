@@ -5,8 +5,8 @@
 
 #include <immintrin.h>
 
-#include "kernels/convolution/amx_tiles_kernel.h"
 #include "kernels/attention/attention_kernel.h"
+#include "kernels/convolution/amx_tiles_kernel.h"
 
 namespace latent_diffusion {
 namespace {

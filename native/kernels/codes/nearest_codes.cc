@@ -11,9 +11,9 @@
 #include <cstdint>
 #include <limits>
 
-#include "kernels/simd/cpu_kernels.h"
 #include "kernels/divide_up.h"
 #include "kernels/scratch.h"
+#include "kernels/simd/cpu_kernels.h"
 
 namespace latent_diffusion {
 namespace {

@@ -11,9 +11,9 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/simd/cpu_kernels.h"
 #include "kernels/divide_up.h"
 #include "kernels/shared_work.h"
+#include "kernels/simd/cpu_kernels.h"
 
 namespace latent_diffusion {
 namespace {
