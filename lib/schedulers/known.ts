@@ -4,6 +4,7 @@ import { type JsonObject, readJsonObject } from "../config/config-file.js";
 import { type Scheduler, SCHEDULER_FILE } from "./base.js";
 import { describe, quote } from "../validate.js";
 import { DDIMScheduler } from "./ddim.js";
+import { DDPMScheduler } from "./ddpm.js";
 import { EulerAncestralDiscreteScheduler } from "./euler-ancestral.js";
 import { HeunDiscreteScheduler } from "./heun.js";
 import { LMSDiscreteScheduler } from "./lms.js";
@@ -18,6 +19,7 @@ interface KnownClass {
 /** Every scheduler of this package, by diffusers' name. */
 const SCHEDULERS: ReadonlyMap<string, KnownClass> = new Map<string, KnownClass>([
   ["DDIMScheduler", DDIMScheduler],
+  ["DDPMScheduler", DDPMScheduler],
   ["EulerDiscreteScheduler", EulerDiscreteScheduler],
   ["EulerAncestralDiscreteScheduler", EulerAncestralDiscreteScheduler],
   ["HeunDiscreteScheduler", HeunDiscreteScheduler],

@@ -27,6 +27,10 @@ def lms(name, config, steps, **options):
     return {"name": f"lms-{name}", "class": "LMSDiscreteScheduler", "config": config, "steps": steps, **options}
 
 
+def ddpm(name, config, steps, **options):
+    return {"name": f"ddpm-{name}", "class": "DDPMScheduler", "config": config, "steps": steps, **options}
+
+
 # tolerance: relative to the largest value; 0, the default, is bit for bit.
 CASES = [
     euler("defaults", {}, 10),
@@ -77,6 +81,17 @@ CASES = [
     lms("trailing", {**LDM, "timestep_spacing": "trailing"}, 9),
     lms("karras", {**LDM, "use_karras_sigmas": True}, 15, tolerance=LOG),
     lms("exponential", {**LDM, "use_exponential_sigmas": True}, 15, tolerance=LOG),
+    ddpm("defaults", {}, 10),
+    ddpm("hundred", {**LDM, "clip_sample": False}, 100),
+    ddpm("one-step", LDM, 1),
+    ddpm("small-log", {**LDM, "variance_type": "fixed_small_log"}, 13),
+    ddpm("large", {**LDM, "variance_type": "fixed_large", **SAMPLE, "clip_sample_range": 0.7}, 13),
+    ddpm("zero-snr", {**LDM, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing", **V}, 10),
+    ddpm("thresholding", {**LDM, "thresholding": True, "sample_max_value": 2.0}, 9),
+    ddpm("sigmoid", {"beta_schedule": "sigmoid", "timestep_spacing": "linspace"}, 10),
+    ddpm("laplace", {"beta_schedule": "laplace", "steps_offset": 1}, 10),
+    ddpm("timesteps", LDM, None, lists={"timesteps": [999, 800, 500, 250, 100, 3]}),
+    ddpm("bfloat16", {**LDM, **V}, 7, dtype="bfloat16"),
     euler("continuous", {**LDM, **V, "timestep_type": "continuous"}, 9, tolerance=LOG),
 ]
 
@@ -86,6 +101,7 @@ GOLDEN = [
     ancestral("golden", {**LDM, "timestep_spacing": "trailing"}, 4),
     heun("golden", {**LDM, **V}, 4),
     lms("golden", {**LDM, **SAMPLE}, 5),
+    ddpm("golden", {**LDM, "variance_type": "fixed_large"}, 4),
 ]
 
 
