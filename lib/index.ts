@@ -38,6 +38,7 @@ export {
   type DDIMStepOptions,
 } from "./schedulers/ddim.js";
 export { type DDPMConfig, type DDPMConfigKeys, DDPMScheduler, type VarianceType } from "./schedulers/ddpm.js";
+export { type PNDMConfig, type PNDMConfigKeys, PNDMScheduler } from "./schedulers/pndm.js";
 export { type EulerAncestralConfigKeys, EulerAncestralDiscreteScheduler } from "./schedulers/euler-ancestral.js";
 export { type HeunConfigKeys, HeunDiscreteScheduler } from "./schedulers/heun.js";
 export { type LMSConfigKeys, LMSDiscreteScheduler, type LMSStepOptions } from "./schedulers/lms.js";

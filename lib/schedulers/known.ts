@@ -8,6 +8,7 @@ import { DDPMScheduler } from "./ddpm.js";
 import { EulerAncestralDiscreteScheduler } from "./euler-ancestral.js";
 import { HeunDiscreteScheduler } from "./heun.js";
 import { LMSDiscreteScheduler } from "./lms.js";
+import { PNDMScheduler } from "./pndm.js";
 import { EulerDiscreteScheduler } from "./euler.js";
 
 /** A scheduler's class, as `model_index.json` names it. */
@@ -20,6 +21,7 @@ interface KnownClass {
 const SCHEDULERS: ReadonlyMap<string, KnownClass> = new Map<string, KnownClass>([
   ["DDIMScheduler", DDIMScheduler],
   ["DDPMScheduler", DDPMScheduler],
+  ["PNDMScheduler", PNDMScheduler],
   ["EulerDiscreteScheduler", EulerDiscreteScheduler],
   ["EulerAncestralDiscreteScheduler", EulerAncestralDiscreteScheduler],
   ["HeunDiscreteScheduler", HeunDiscreteScheduler],

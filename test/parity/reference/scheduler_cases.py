@@ -31,6 +31,10 @@ def ddpm(name, config, steps, **options):
     return {"name": f"ddpm-{name}", "class": "DDPMScheduler", "config": config, "steps": steps, **options}
 
 
+def pndm(name, config, steps, **options):
+    return {"name": f"pndm-{name}", "class": "PNDMScheduler", "config": config, "steps": steps, **options}
+
+
 # tolerance: relative to the largest value; 0, the default, is bit for bit.
 CASES = [
     euler("defaults", {}, 10),
@@ -92,6 +96,15 @@ CASES = [
     ddpm("laplace", {"beta_schedule": "laplace", "steps_offset": 1}, 10),
     ddpm("timesteps", LDM, None, lists={"timesteps": [999, 800, 500, 250, 100, 3]}),
     ddpm("bfloat16", {**LDM, **V}, 7, dtype="bfloat16"),
+    pndm("defaults", {}, 10),
+    pndm("least", LDM, 4),
+    pndm("hundred", LDM, 100),
+    pndm("velocity", {**LDM, **V, "set_alpha_to_one": True}, 13),
+    pndm("linspace", {**LDM, "timestep_spacing": "linspace"}, 9),
+    pndm("skip", {**LDM, "skip_prk_steps": True, "steps_offset": 1}, 10),
+    pndm("skip-one", {**LDM, "skip_prk_steps": True}, 1),
+    pndm("skip-trailing", {**LDM, **V, "skip_prk_steps": True, "timestep_spacing": "trailing"}, 8),
+    pndm("bfloat16", LDM, 7, dtype="bfloat16"),
     euler("continuous", {**LDM, **V, "timestep_type": "continuous"}, 9, tolerance=LOG),
 ]
 
@@ -101,6 +114,7 @@ GOLDEN = [
     ancestral("golden", {**LDM, "timestep_spacing": "trailing"}, 4),
     heun("golden", {**LDM, **V}, 4),
     lms("golden", {**LDM, **SAMPLE}, 5),
+    pndm("golden", {**LDM, **V}, 4),
     ddpm("golden", {**LDM, "variance_type": "fixed_large"}, 4),
 ]
 
