@@ -39,6 +39,7 @@ export {
 } from "./schedulers/ddim.js";
 export { type DDPMConfig, type DDPMConfigKeys, DDPMScheduler, type VarianceType } from "./schedulers/ddpm.js";
 export { type PNDMConfig, type PNDMConfigKeys, PNDMScheduler } from "./schedulers/pndm.js";
+export { type DPMSolverMultistepConfigKeys, DPMSolverMultistepScheduler } from "./schedulers/dpm-solver-multistep.js";
 export { type EulerAncestralConfigKeys, EulerAncestralDiscreteScheduler } from "./schedulers/euler-ancestral.js";
 export { type HeunConfigKeys, HeunDiscreteScheduler } from "./schedulers/heun.js";
 export { type LMSConfigKeys, LMSDiscreteScheduler, type LMSStepOptions } from "./schedulers/lms.js";

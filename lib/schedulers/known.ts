@@ -5,6 +5,7 @@ import { type Scheduler, SCHEDULER_FILE } from "./base.js";
 import { describe, quote } from "../validate.js";
 import { DDIMScheduler } from "./ddim.js";
 import { DDPMScheduler } from "./ddpm.js";
+import { DPMSolverMultistepScheduler } from "./dpm-solver-multistep.js";
 import { EulerAncestralDiscreteScheduler } from "./euler-ancestral.js";
 import { HeunDiscreteScheduler } from "./heun.js";
 import { LMSDiscreteScheduler } from "./lms.js";
@@ -26,6 +27,7 @@ const SCHEDULERS: ReadonlyMap<string, KnownClass> = new Map<string, KnownClass>(
   ["EulerAncestralDiscreteScheduler", EulerAncestralDiscreteScheduler],
   ["HeunDiscreteScheduler", HeunDiscreteScheduler],
   ["LMSDiscreteScheduler", LMSDiscreteScheduler],
+  ["DPMSolverMultistepScheduler", DPMSolverMultistepScheduler],
 ]);
 
 /** Schedulers of diffusers that this pipeline cannot use, and why. */

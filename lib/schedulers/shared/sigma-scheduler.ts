@@ -63,8 +63,13 @@ export abstract class SigmaScheduler<
       const shape = [sigmas.length, ...originalSamples.shape.slice(1).map(() => 1)];
       const table = torch.own(Tensor.from(Float32Array.from(sigmas), shape));
       const placed = torch.op("to.device", table, originalSamples.device, originalSamples.dtype);
-      return torch.add(originalSamples, torch.mul(noise, placed));
+      return this.mixNoise(torch, originalSamples, noise, placed);
     });
+  }
+
+  /** Add noise of a level, in the sample's dtype and shaped to scale each sample. */
+  protected mixNoise(torch: Arithmetic, original: Tensor, noise: Tensor, level: Tensor): Tensor {
+    return torch.add(original, torch.mul(noise, level));
   }
 
   /** Check that every noise level of the schedule but the last is finite and above 0. */
@@ -162,7 +167,7 @@ export abstract class SigmaScheduler<
 }
 
 /** diffusers reads the limits from any config that has them, the keys of other classes included. */
-function limitsOf(config: JsonObject): { readonly sigma_min: number | null; readonly sigma_max: number | null } {
+export function limitsOf(config: JsonObject): { readonly sigma_min: number | null; readonly sigma_max: number | null } {
   const { sigma_min: min, sigma_max: max } = config;
   return { sigma_min: typeof min === "number" ? min : null, sigma_max: typeof max === "number" ? max : null };
 }

@@ -71,6 +71,33 @@ export function spaceFractions(
 }
 
 /**
+ * As {@link spaceTimesteps}, with the run's end, timestep 0, as one more entry that is left out.
+ * @param last how many training timesteps are visited at all, counted from 0
+ * @see diffusers.DPMSolverMultistepScheduler.set_timesteps
+ */
+export function spaceIntervals(
+  spacing: TimestepSpacing,
+  numTrainTimesteps: number,
+  numInferenceSteps: number,
+  stepsOffset: number,
+  last: number,
+): number[] {
+  switch (spacing) {
+    case "leading": {
+      const ratio = Math.floor(last / (numInferenceSteps + 1));
+      return Array.from({ length: numInferenceSteps }, (_, i) => (numInferenceSteps - i) * ratio + stepsOffset);
+    }
+    case "linspace":
+      return linspace(0, last - 1, numInferenceSteps + 1)
+        .slice(1)
+        .map(roundHalfToEven)
+        .reverse();
+    case "trailing":
+      return arangeDown(last, numTrainTimesteps / numInferenceSteps).map((value) => roundHalfToEven(value) - 1);
+  }
+}
+
+/**
  * As {@link spaceTimesteps}, within the training timesteps.
  * @throws LatentDiffusionError `ERR_CONFIG_UNSUPPORTED` where the spacing leaves them, as `steps_offset` 1 does with 1000 steps of 1000
  */

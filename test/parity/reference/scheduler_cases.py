@@ -35,6 +35,16 @@ def pndm(name, config, steps, **options):
     return {"name": f"pndm-{name}", "class": "PNDMScheduler", "config": config, "steps": steps, **options}
 
 
+def dpm(name, config, steps, **options):
+    return {"name": f"dpm-{name}", "class": "DPMSolverMultistepScheduler", "config": config, "steps": steps, **options}
+
+
+NOISE = {"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"}
+NOISE_SDE = {"algorithm_type": "sde-dpmsolver", "final_sigmas_type": "sigma_min"}
+CLEAN_SDE = {"algorithm_type": "sde-dpmsolver++"}
+HEUN = {"solver_type": "heun"}
+THIRD = {"solver_order": 3}
+
 # tolerance: relative to the largest value; 0, the default, is bit for bit.
 CASES = [
     euler("defaults", {}, 10),
@@ -105,6 +115,38 @@ CASES = [
     pndm("skip-one", {**LDM, "skip_prk_steps": True}, 1),
     pndm("skip-trailing", {**LDM, **V, "skip_prk_steps": True, "timestep_spacing": "trailing"}, 8),
     pndm("bfloat16", LDM, 7, dtype="bfloat16"),
+    dpm("defaults", {}, 10),
+    dpm("one-step", LDM, 1),
+    dpm("hundred", LDM, 100),
+    dpm("first", {**LDM, "solver_order": 1}, 10),
+    dpm("third", {**LDM, **THIRD}, 20),
+    dpm("third-short", {**LDM, **THIRD}, 9),
+    dpm("heun", {**LDM, **HEUN}, 20),
+    dpm("velocity", {**LDM, **V}, 13),
+    dpm("sample", {**LDM, **SAMPLE}, 13),
+    dpm("threshold", {**LDM, "thresholding": True, "sample_max_value": 1.5}, 10),
+    dpm("sde", {**LDM, **CLEAN_SDE}, 20),
+    dpm("sde-heun", {**LDM, **CLEAN_SDE, **HEUN, "euler_at_final": True, "final_sigmas_type": "sigma_min"}, 20),
+    dpm("sde-third", {**LDM, **CLEAN_SDE, **THIRD, "lower_order_final": False}, 20),
+    dpm("noise", {**LDM, **NOISE}, 20),
+    dpm("noise-heun", {**LDM, **NOISE, **HEUN, **V}, 20),
+    dpm("noise-third", {**LDM, **NOISE, **THIRD}, 20),
+    dpm("noise-sample", {**LDM, **NOISE, **SAMPLE, "lower_order_final": False}, 10),
+    dpm("noise-threshold", {**LDM, **NOISE, "thresholding": True}, 10),
+    dpm("noise-sde", {**LDM, **NOISE_SDE}, 20),
+    dpm("noise-sde-heun", {**LDM, **NOISE_SDE, **HEUN}, 20),
+    dpm("noise-sde-first", {**LDM, **NOISE_SDE, "solver_order": 1}, 10),
+    dpm("leading", {**LDM, "timestep_spacing": "leading", "steps_offset": 1}, 20),
+    dpm("trailing", {**LDM, "timestep_spacing": "trailing"}, 9),
+    dpm("zero-snr", {**LDM, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing", **V}, 10),
+    dpm("clipped", {"beta_schedule": "squaredcos_cap_v2", "lambda_min_clipped": -5.1}, 17),
+    dpm("timesteps", LDM, None, lists={"timesteps": [999, 800, 500, 250, 100, 3]}),
+    dpm("bfloat16", {**LDM, **V}, 7, dtype="bfloat16"),
+    dpm("bfloat16-sde", {**LDM, **CLEAN_SDE}, 7, dtype="bfloat16"),
+    dpm("karras", {**LDM, "use_karras_sigmas": True}, 15, tolerance=LOG),
+    dpm("lu", {**LDM, "use_lu_lambdas": True}, 15, tolerance=LOG),
+    dpm("exponential", {**LDM, "use_exponential_sigmas": True}, 15, tolerance=LOG),
+    dpm("beta", {**LDM, "use_beta_sigmas": True}, 15, tolerance=LOG),
     euler("continuous", {**LDM, **V, "timestep_type": "continuous"}, 9, tolerance=LOG),
 ]
 
@@ -116,6 +158,7 @@ GOLDEN = [
     lms("golden", {**LDM, **SAMPLE}, 5),
     pndm("golden", {**LDM, **V}, 4),
     ddpm("golden", {**LDM, "variance_type": "fixed_large"}, 4),
+    dpm("golden", {**LDM, **V, **CLEAN_SDE, **THIRD, "lower_order_final": False}, 5),
 ]
 
 
