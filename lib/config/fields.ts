@@ -119,6 +119,27 @@ export function oneOf<const T extends string | number>(fallback: NoInfer<T>, kno
   };
 }
 
+/** A field that takes other classes' names for its values. */
+export function renamed<T>(field: Field<T>, names: Readonly<Record<string, T>>): Field<T> {
+  return {
+    ...field,
+    check: (value, key) =>
+      typeof value === "string" && Object.hasOwn(names, value) ? (names[value] as T) : field.check(value, key),
+  };
+}
+
+/** A key with one value that is run. */
+export function only<T extends false | null>(fallback: T): Field<T> {
+  return {
+    fallback,
+    isFloat: false,
+    check: (value, key) => {
+      if (value === fallback) return fallback;
+      throw unsupported(key, String(fallback), value);
+    },
+  };
+}
+
 /** What a field takes, or null, which is the default unless another is given. */
 export function nullable<T>(field: Field<T>, fallback: T | null = null): Field<T | null> {
   return { ...field, fallback, check: (value, key) => (value === null ? null : field.check(value, key)) };

@@ -1,5 +1,5 @@
 import type { ConfigClass } from "../config/config.js";
-import { boolean, type Field, float, integer, oneOf, unsupported } from "../config/fields.js";
+import { boolean, type Field, float, integer, oneOf, only, renamed, unsupported } from "../config/fields.js";
 import { LatentDiffusionError } from "../errors.js";
 import { Tensor } from "../torch/tensor.js";
 import { checkNumber, checkOptions, unexpected } from "../validate.js";
@@ -360,27 +360,6 @@ export class DPMSolverMultistepScheduler extends SigmaScheduler<DPMSolverMultist
 interface Model {
   readonly model: Tensor;
   readonly predOriginalSample: Tensor;
-}
-
-/** A field that takes other classes' names for its values. */
-function renamed<T>(field: Field<T>, names: Readonly<Record<string, T>>): Field<T> {
-  return {
-    ...field,
-    check: (value, key) =>
-      typeof value === "string" && Object.hasOwn(names, value) ? (names[value] as T) : field.check(value, key),
-  };
-}
-
-/** A key with one value that is run. */
-function only<T extends false | null>(fallback: T): Field<T> {
-  return {
-    fallback,
-    isFloat: false,
-    check: (value, key) => {
-      if (value === fallback) return fallback;
-      throw unsupported(key, String(fallback), value);
-    },
-  };
 }
 
 /** A number or -Infinity. */
