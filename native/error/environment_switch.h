@@ -9,7 +9,7 @@ namespace latent_diffusion {
 // Whether the variable is set, to anything but "0" or nothing.
 inline bool IsSwitchedOn(const char* variable) {
   const char* const value = std::getenv(variable);
-  return value != nullptr && std::string_view(value) != "0" && std::string_view(value) != "";
+  return value != nullptr && std::string_view(value) != "0" && !std::string_view(value).empty();
 }
 
 }  // namespace latent_diffusion

@@ -46,7 +46,7 @@ Addends PrepareAddends(const std::optional<at::Tensor>& bias,
 
 }  // namespace
 
-at::Tensor ComputeAndAdd(at::Tensor output, const std::optional<at::Tensor>& bias,
+at::Tensor ComputeAndAdd(const at::Tensor& output, const std::optional<at::Tensor>& bias,
                          const std::optional<at::Tensor>& residual,
                          c10::function_ref<void(const Epilogue&)> compute) {
   if (output.numel() == 0) return residual ? at::add(output, *residual) : output;

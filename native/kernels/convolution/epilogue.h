@@ -32,7 +32,7 @@ struct Epilogue {
 // returns its sum with the residual. `bias` [out]; `residual` is whatever can be added to `output`.
 // One of shape [batch or 1, out, 1, 1], such as a time embedding, joins the bias; what no kernel
 // adds is added afterwards with LibTorch's rules for shapes and dtypes.
-at::Tensor ComputeAndAdd(at::Tensor output, const std::optional<at::Tensor>& bias,
+at::Tensor ComputeAndAdd(const at::Tensor& output, const std::optional<at::Tensor>& bias,
                          const std::optional<at::Tensor>& residual,
                          c10::function_ref<void(const Epilogue&)> compute);
 
