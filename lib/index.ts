@@ -44,16 +44,8 @@ export { type EulerAncestralConfigKeys, EulerAncestralDiscreteScheduler } from "
 export { type HeunConfigKeys, HeunDiscreteScheduler } from "./schedulers/heun.js";
 export { type LMSConfigKeys, LMSDiscreteScheduler, type LMSStepOptions } from "./schedulers/lms.js";
 export { type EulerConfigKeys, EulerDiscreteScheduler, type EulerStepOptions } from "./schedulers/euler.js";
-export {
-  type GivenConfig,
-  type Scheduler,
-  type SchedulerBase,
-  type SchedulerClass,
-  type SchedulerOutput,
-  type SetTimestepsOptions,
-  type StepOptions,
-  type TakenStep,
-} from "./schedulers/base.js";
+export { type GivenConfig, type SchedulerBase, type SchedulerClass, type TakenStep } from "./schedulers/base.js";
+export type { Scheduler, SchedulerOutput, SetTimestepsOptions, StepOptions } from "./schedulers/contract.js";
 export {
   type AnyBetaSchedule,
   type BetaSchedule,

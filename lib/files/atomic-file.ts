@@ -1,8 +1,12 @@
 import { randomBytes } from "node:crypto";
-import { mkdtempSync } from "node:fs";
+import { fsync, mkdtempSync } from "node:fs";
 import { open, rename, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
+import { promisify } from "node:util";
 import { LatentDiffusionError } from "../errors.js";
+
+/** `FileHandle.sync` is not there under Yarn Plug'n'Play, whose file handles are its own. */
+const sync = promisify(fsync);
 
 /** A file to be written whole. */
 export interface PendingFile {
@@ -51,7 +55,7 @@ export async function writeWhole(path: string, content: Uint8Array | string): Pr
   const file = await open(path, "w").catch(fail);
   try {
     await file.writeFile(content);
-    await file.sync();
+    await sync(file.fd);
   } catch (error) {
     fail(error);
   } finally {
@@ -76,8 +80,7 @@ export async function replaceNamedFile(path: string, write: PendingFile["write"]
   try {
     await write(temporary);
     const file = await open(temporary, "r+").catch(fail);
-    await file
-      .sync()
+    await sync(file.fd)
       .catch(fail)
       .finally(() => file.close());
     await rename(temporary, path).catch(fail);

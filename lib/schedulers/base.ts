@@ -9,74 +9,20 @@
 //      - `takeStep(...)`: the formulas, each operation the one that diffusers dispatches, in its order, by Arithmetic. It always returns
 //        `predOriginalSample`; where diffusers computes none, compute it for previews, and say so in the docstring.
 // 3. Tensors that a later step needs live in fields of the class: `keep()` them, free them in `forget()`, copy them in `adopt()`.
-// 4. A line in known.ts, an export in index.ts, cases in test/parity/reference/schedulers.py (CASES), a golden in
-//    test/fixtures/schedulers (the same script with --golden), and test/schedulers/<name>.test.ts.
+// 4. A line in known.ts, an export in index.ts, cases in test/parity/reference/scheduler_cases.py (CASES), a golden in
+//    test/fixtures/schedulers (schedulers.py with --golden), and test/schedulers/<name>.test.ts.
 import { join } from "node:path";
 import { inspect } from "node:util";
 import { CheckedConfig, completeForeign, completeGiven, type Config, type ConfigClass } from "../config/config.js";
 import { type JsonObject, readConfig, writeConfig } from "../config/config-file.js";
-import { MAX_TRAIN_TIMESTEPS } from "../config/fields.js";
 import { InvalidArgumentError, LatentDiffusionError } from "../errors.js";
-import type { Generator } from "../torch/generator.js";
-import { op, Tensor } from "../torch/tensor.js";
+import type { Tensor } from "../torch/tensor.js";
 import { checkInteger, checkNumber, checkOptions, checkPath, checkString, unexpected } from "../validate.js";
+import type { Scheduler, SetTimestepsOptions, StepOptions } from "./contract.js";
 import { type Arithmetic, compute } from "./shared/arithmetic.js";
 import { type AnyBetaSchedule, type NoiseTables, tabulateNoise, type TrainingKeys } from "./shared/betas.js";
+import { checkNumbers, checkSameShape, checkTimesteps } from "./shared/checks.js";
 import { addNoise, velocity } from "./shared/forward-process.js";
-import { checkGenerators } from "./shared/noise.js";
-
-/** What the denoising loop may ask of any scheduler's step; a scheduler ignores what has no meaning for it. */
-export interface StepOptions {
-  /** The weight of fresh noise, in [0, 1]: 0 is deterministic, 1 is DDPM's; default 0. Only DDIM-like schedulers use it. */
-  eta?: number;
-  /** Where fresh noise is drawn from: one for the batch, or one per image; default: a new one, seeded at random. */
-  generator?: Generator | readonly Generator[];
-}
-
-/** What a step returns. @see diffusers.schedulers.scheduling_utils.SchedulerOutput */
-export interface SchedulerOutput {
-  /** x_(t-1), the input of the next step; shape, dtype and device of the model's output. */
-  readonly prevSample: Tensor;
-  /** The clean sample as predicted at this step. Every scheduler of this package gives it; others may not. */
-  readonly predOriginalSample?: Tensor;
-}
-
-/** Explicit lists instead of a number of steps, where a class takes them. */
-export interface SetTimestepsOptions {
-  /** The timesteps to visit, falling. */
-  timesteps?: readonly number[];
-  /** The noise levels, falling; the last one is where the run ends. */
-  sigmas?: readonly number[];
-}
-
-/**
- * What the pipeline needs of a scheduler. A scheduler is synchronous, and its state is small: {@link Scheduler.clone} gives each
- * run its own.
- * @see diffusers.SchedulerMixin
- */
-export interface Scheduler {
-  /** The name in `model_index.json` and `scheduler_config.json`. */
-  readonly className: string;
-  /** All keys, those of other classes that a file held included; frozen. */
-  readonly config: JsonObject;
-  /** What the network is called with, in order; as many evaluations as entries. */
-  readonly timesteps: readonly number[];
-  /** Undefined until {@link Scheduler.setTimesteps}. */
-  readonly numInferenceSteps: number | undefined;
-  /** The standard deviation of the first sample; read it after {@link Scheduler.setTimesteps}. */
-  readonly initNoiseSigma: number;
-  /** Choose the timesteps of a run: a number of steps, or undefined and a list. */
-  setTimesteps(numInferenceSteps: number | undefined, options?: SetTimestepsOptions): void;
-  /** Throw unless every step of the schedule that is set can be computed with these options; nothing is drawn. */
-  checkSteps(options: StepOptions): void;
-  scaleModelInput(sample: Tensor, timestep?: number): Tensor;
-  step(modelOutput: Tensor, timestep: number, sample: Tensor, options?: StepOptions): SchedulerOutput;
-  /** The same config and schedule, with a state of its own. */
-  clone(): Scheduler;
-  savePretrained(folder: string): Promise<void>;
-  /** Free what a run left in the state; the scheduler can be used again after {@link Scheduler.setTimesteps}. */
-  dispose?(): void;
-}
 
 /** What a scheduler's constructor takes: keys of its config, or a config that `fromConfig` has checked. */
 export type GivenConfig<Keys extends object> = Partial<Keys> | CheckedConfig<Keys>;
@@ -430,47 +376,4 @@ export abstract class SchedulerBase<
     if (sigmas !== undefined) return { sigmas: checkNumbers(sigmas, "sigmas"), count: sigmas.length - 1 };
     return { count: checkInteger(count, "numInferenceSteps", 1, this.maxSteps) };
   }
-}
-
-/** Hold a tensor beyond the step that made it: another handle of the same memory. */
-export function keep(tensor: Tensor): Tensor {
-  return op("reshape", tensor, tensor.shape);
-}
-
-/** A step that diffusers computes too, as NaN or infinity. */
-export function unsolvable(name: string, where: string, why: string): LatentDiffusionError {
-  return new LatentDiffusionError("ERR_CONFIG_UNSUPPORTED", `${name} cannot step at ${where}: ${why}`);
-}
-
-/** Check the generator of a step that draws. */
-export function checkStepGenerator(generator: unknown, modelOutput: Tensor): void {
-  if (generator !== undefined) checkGenerators(generator, modelOutput.shape[0] ?? 1, modelOutput.device);
-}
-
-/** Check two tensors of one shape. @throws InvalidArgumentError `ERR_INVALID_ARGUMENT` */
-export function checkSameShape(expected: unknown, expectedName: string, tensor: unknown, name: string): void {
-  if (!(tensor instanceof Tensor)) throw unexpected("a Tensor", name, tensor);
-  if (!(expected instanceof Tensor)) throw unexpected("a Tensor", expectedName, expected);
-  if (tensor.shape.join() === expected.shape.join()) return;
-  throw new InvalidArgumentError(
-    `Expected the shape [${expected.shape.join(", ")}] of ${expectedName} for ${name} but received [${tensor.shape.join(", ")}]`,
-  );
-}
-
-function checkNumbers(list: unknown, option: string): readonly number[] {
-  if (!Array.isArray(list) || list.length === 0 || list.length > MAX_TRAIN_TIMESTEPS)
-    throw unexpected(`an array of 1 to ${MAX_TRAIN_TIMESTEPS} numbers`, option, list);
-  return list.map((value, i) => checkNumber(value, `${option}[${i}]`));
-}
-
-function checkTimesteps(list: unknown): readonly number[] {
-  const timesteps = checkNumbers(list, "timesteps");
-  const at = timesteps.findIndex((value, i) => value < 0 || (i > 0 && value >= (timesteps[i - 1] ?? NaN)));
-  if (at >= 0)
-    throw unexpected(
-      "a number of at least 0 that is smaller than the one before it",
-      `timesteps[${at}]`,
-      timesteps[at],
-    );
-  return timesteps;
 }

@@ -4,18 +4,15 @@ import { InvalidArgumentError } from "../errors.js";
 import type { Tensor } from "../torch/tensor.js";
 import { checkBoolean, checkNumber, checkOptions } from "../validate.js";
 import {
-  checkSameShape,
-  checkStepGenerator,
   type GivenConfig,
   type Schedule,
   SchedulerBase,
   type ScheduleRequest,
-  type SchedulerOutput,
   type StepInput,
-  type StepOptions,
   type TakenStep,
-  unsolvable,
 } from "./base.js";
+import type { SchedulerOutput, StepOptions } from "./contract.js";
+import { checkSameShape, checkStepGenerator, unsolvable } from "./shared/checks.js";
 import { type Arithmetic, compute } from "./shared/arithmetic.js";
 import {
   type NoiseTables,

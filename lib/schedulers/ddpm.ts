@@ -4,17 +4,15 @@ import { LatentDiffusionError } from "../errors.js";
 import type { Tensor } from "../torch/tensor.js";
 import { checkOptions, unexpected } from "../validate.js";
 import {
-  checkStepGenerator,
   type GivenConfig,
   type Schedule,
   SchedulerBase,
   type ScheduleRequest,
-  type SetTimestepsOptions,
   type StepInput,
-  type StepOptions,
   type TakenStep,
-  unsolvable,
 } from "./base.js";
+import type { SetTimestepsOptions, StepOptions } from "./contract.js";
+import { checkStepGenerator, unsolvable } from "./shared/checks.js";
 import { type Arithmetic, compute } from "./shared/arithmetic.js";
 import {
   type BetaSchedule,

@@ -3,18 +3,9 @@ import { boolean, type Field, float, integer, oneOf, only, renamed, unsupported 
 import { LatentDiffusionError } from "../errors.js";
 import { Tensor } from "../torch/tensor.js";
 import { checkNumber, checkOptions, unexpected } from "../validate.js";
-import {
-  checkStepGenerator,
-  type GivenConfig,
-  keep,
-  type Schedule,
-  type ScheduleRequest,
-  type SetTimestepsOptions,
-  type StepInput,
-  type StepOptions,
-  type TakenStep,
-  unsolvable,
-} from "./base.js";
+import { type GivenConfig, type Schedule, type ScheduleRequest, type StepInput, type TakenStep } from "./base.js";
+import type { SetTimestepsOptions, StepOptions } from "./contract.js";
+import { checkStepGenerator, keep, unsolvable } from "./shared/checks.js";
 import { type Arithmetic, compute } from "./shared/arithmetic.js";
 import {
   type NoiseTables,

@@ -1,15 +1,9 @@
 import type { ConfigClass } from "../config/config.js";
 import { boolean, unsupported } from "../config/fields.js";
 import { checkOptions } from "../validate.js";
-import {
-  checkStepGenerator,
-  type GivenConfig,
-  type Schedule,
-  type ScheduleRequest,
-  type StepInput,
-  type StepOptions,
-  type TakenStep,
-} from "./base.js";
+import { type GivenConfig, type Schedule, type ScheduleRequest, type StepInput, type TakenStep } from "./base.js";
+import type { StepOptions } from "./contract.js";
+import { checkStepGenerator } from "./shared/checks.js";
 import type { Arithmetic } from "./shared/arithmetic.js";
 import {
   type NoiseTables,

@@ -2,16 +2,9 @@ import type { ConfigClass } from "../config/config.js";
 import { boolean, float, nullable, oneOf } from "../config/fields.js";
 import { LatentDiffusionError } from "../errors.js";
 import { checkNumber, checkOptions } from "../validate.js";
-import {
-  checkStepGenerator,
-  type GivenConfig,
-  type Schedule,
-  type ScheduleRequest,
-  type SetTimestepsOptions,
-  type StepInput,
-  type StepOptions,
-  type TakenStep,
-} from "./base.js";
+import { type GivenConfig, type Schedule, type ScheduleRequest, type StepInput, type TakenStep } from "./base.js";
+import type { SetTimestepsOptions, StepOptions } from "./contract.js";
+import { checkStepGenerator } from "./shared/checks.js";
 import { type Arithmetic, compute } from "./shared/arithmetic.js";
 import {
   type NoiseTables,

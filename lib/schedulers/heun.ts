@@ -2,16 +2,9 @@ import type { ConfigClass } from "../config/config.js";
 import { boolean, float } from "../config/fields.js";
 import type { Tensor } from "../torch/tensor.js";
 import { checkOptions } from "../validate.js";
-import {
-  type GivenConfig,
-  keep,
-  type Schedule,
-  type ScheduleRequest,
-  type SetTimestepsOptions,
-  type StepInput,
-  type StepOptions,
-  type TakenStep,
-} from "./base.js";
+import { type GivenConfig, type Schedule, type ScheduleRequest, type StepInput, type TakenStep } from "./base.js";
+import type { SetTimestepsOptions, StepOptions } from "./contract.js";
+import { keep } from "./shared/checks.js";
 import type { Arithmetic } from "./shared/arithmetic.js";
 import {
   type BetaSchedule,

@@ -1,15 +1,9 @@
 import type { ConfigClass } from "../config/config.js";
 import type { Tensor } from "../torch/tensor.js";
 import { checkInteger, checkOptions } from "../validate.js";
-import {
-  type GivenConfig,
-  keep,
-  type Schedule,
-  type ScheduleRequest,
-  type StepInput,
-  type StepOptions,
-  type TakenStep,
-} from "./base.js";
+import { type GivenConfig, type Schedule, type ScheduleRequest, type StepInput, type TakenStep } from "./base.js";
+import type { StepOptions } from "./contract.js";
+import { keep } from "./shared/checks.js";
 import type { Arithmetic } from "./shared/arithmetic.js";
 import { predictionField, type PredictionType, trainingFields, type TrainingKeys } from "./shared/betas.js";
 import { integrate } from "./shared/quadrature.js";

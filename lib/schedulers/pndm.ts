@@ -5,15 +5,14 @@ import type { Tensor } from "../torch/tensor.js";
 import { checkOptions } from "../validate.js";
 import {
   type GivenConfig,
-  keep,
   type Schedule,
   SchedulerBase,
   type ScheduleRequest,
   type StepInput,
-  type StepOptions,
   type TakenStep,
-  unsolvable,
 } from "./base.js";
+import type { StepOptions } from "./contract.js";
+import { keep, unsolvable } from "./shared/checks.js";
 import { type Arithmetic, compute } from "./shared/arithmetic.js";
 import { trainingFields, type TrainingKeys } from "./shared/betas.js";
 import { checkedSpacing, spacingFields, type SpacingKeys } from "./shared/spacing.js";

@@ -3,7 +3,7 @@ import t from "tap";
 import type { NumericArray } from "../../lib/native/contract.js";
 import { Generator } from "../../lib/torch/generator.js";
 import { op, type Tensor } from "../../lib/torch/tensor.js";
-import type { Scheduler } from "../../lib/schedulers/base.js";
+import type { Scheduler } from "../../lib/schedulers/contract.js";
 import { DDIMScheduler } from "../../lib/schedulers/ddim.js";
 import { UNet2DModel } from "../../lib/models/unet-2d/model.js";
 import { VQModel } from "../../lib/models/vq/model.js";

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Test } from "tap";
 import type { JsonObject } from "../../lib/files/json.js";
-import type { SetTimestepsOptions } from "../../lib/schedulers/base.js";
+import type { SetTimestepsOptions } from "../../lib/schedulers/contract.js";
 import { schedulerFromConfig } from "../../lib/schedulers/known.js";
 import { Generator } from "../../lib/torch/generator.js";
 import { type DDIMConfigKeys, DDIMScheduler } from "../../lib/schedulers/ddim.js";

@@ -124,10 +124,10 @@ t.test("each property and element is read once", (t) => {
 });
 
 t.test("a path is a string or a file: URL of any realm", (t) => {
-  const url = pathToFileURL("/tmp/a b");
+  const url = pathToFileURL("/a b");
   t.equal(checkPath("x", "path"), "x");
-  t.equal(checkPath(url, "path"), "/tmp/a b");
-  t.equal(checkPath({ href: url.href, protocol: "file:" }, "path"), "/tmp/a b");
+  t.equal(checkPath(url, "path"), "/a b");
+  t.equal(checkPath({ href: url.href, protocol: "file:" }, "path"), "/a b");
   for (const value of [
     "",
     "a\0b",

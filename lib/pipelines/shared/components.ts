@@ -3,7 +3,7 @@ import type { FloatingDType } from "../../torch/device.js";
 import type { Device } from "../../native/contract.js";
 import { COMPONENT_NAMES } from "../../checkpoint/model-index.js";
 import type { SaveWeightsOptions } from "../../checkpoint/weights.js";
-import type { Scheduler } from "../../schedulers/base.js";
+import type { Scheduler } from "../../schedulers/contract.js";
 import type { ExecutionOptions, StagedExecution } from "../../torch/execution.js";
 import type { Tensor } from "../../torch/tensor.js";
 import { unexpected } from "../../validate.js";

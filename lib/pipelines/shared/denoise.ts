@@ -3,7 +3,7 @@ import { Generator } from "../../torch/generator.js";
 import { applyInTurn, isAllFinite, runAt } from "../../torch/transient.js";
 import { op, opAsync, type Tensor } from "../../torch/tensor.js";
 import { drawNoise } from "../../schedulers/shared/noise.js";
-import type { Scheduler } from "../../schedulers/base.js";
+import type { Scheduler } from "../../schedulers/contract.js";
 import type { DenoisingNetwork } from "./components.js";
 
 /** So many values (4 MB) are drawn on the event loop; more of them would hold it for long. */

@@ -7,7 +7,7 @@ import { VQModel } from "../../models/vq/model.js";
 import { COMPONENT_NAMES, type ComponentName, type ModelIndex, readModelIndex } from "../../checkpoint/model-index.js";
 import { hasVariant } from "../../checkpoint/weights.js";
 import { loadScheduler } from "../../schedulers/known.js";
-import type { Scheduler } from "../../schedulers/base.js";
+import type { Scheduler } from "../../schedulers/contract.js";
 import type { ExecutionOptions } from "../../torch/execution.js";
 import { checkSignal, checkString } from "../../validate.js";
 import { checkUsable } from "./components.js";

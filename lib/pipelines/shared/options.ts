@@ -2,7 +2,7 @@ import { InvalidArgumentError, throwIfAborted } from "../../errors.js";
 import type { Image } from "../../image/image.js";
 import { Generator } from "../../torch/generator.js";
 import { checkGenerators, randomGenerator } from "../../schedulers/shared/noise.js";
-import type { Scheduler } from "../../schedulers/base.js";
+import type { Scheduler } from "../../schedulers/contract.js";
 import {
   checkBoolean,
   checkFunction,

@@ -5,7 +5,7 @@ import { readJsonObject } from "../../config/config-file.js";
 import { ScriptNetwork } from "../../models/script-network.js";
 import type { DDIMConfigKeys } from "../../schedulers/ddim.js";
 import { readScheduler, schedulerFromConfig } from "../../schedulers/known.js";
-import type { Scheduler } from "../../schedulers/base.js";
+import type { Scheduler } from "../../schedulers/contract.js";
 import { type ScriptArgument, ScriptModule } from "../../torch/script-module.js";
 import { op, Tensor } from "../../torch/tensor.js";
 import { checkInteger, checkOptions, checkSignal, checkString, unexpected } from "../../validate.js";
