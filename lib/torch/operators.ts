@@ -7,6 +7,7 @@ export interface Operators {
   "add.Scalar": (self: Tensor, other: number, alpha?: number) => Tensor;
   "add.Tensor": (self: Tensor, other: Tensor, alpha?: number) => Tensor;
   "arange.start_step": (start: number, end: number, step: number, dtype?: DType) => Tensor;
+  bmm: (self: Tensor, mat2: Tensor) => Tensor;
   cat: (tensors: readonly Tensor[], dim?: number) => Tensor;
   clamp: (self: Tensor, min?: number | null, max?: number | null) => Tensor;
   "clamp.Tensor": (self: Tensor, min?: Tensor | null, max?: Tensor | null) => Tensor;
@@ -16,9 +17,11 @@ export interface Operators {
   "div.Scalar": (self: Tensor, other: number) => Tensor;
   "div.Tensor": (self: Tensor, other: Tensor) => Tensor;
   exp: (self: Tensor) => Tensor;
+  expm1: (self: Tensor) => Tensor;
   flip: (self: Tensor, dims: readonly number[]) => Tensor;
   full: (size: readonly number[], value: number, dtype?: DType) => Tensor;
   index_select: (self: Tensor, dim: number, index: Tensor) => Tensor;
+  linalg_solve: (A: Tensor, B: Tensor) => Tensor;
   linspace: (start: number, end: number, steps: number, dtype?: DType) => Tensor;
   log: (self: Tensor) => Tensor;
   max: (self: Tensor) => Tensor;
