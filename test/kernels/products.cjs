@@ -5,7 +5,7 @@ const { createHash } = require("node:crypto");
 const { configure, op, runtimeInfo } = require("../../dist/index.js");
 const { native } = require("../../dist/native/open.js");
 const { ScriptModule } = require("../../dist/torch/script-module.js");
-const { CASES, generator } = require("./product-cases.cjs");
+const { CASES, generator } = require("./product-cases/index.cjs");
 
 // Half a unit in the last place, relative: of float32, and of bfloat16, which keeps 8 bits.
 const FLOAT32 = 2 ** -24;

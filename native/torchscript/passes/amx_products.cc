@@ -15,7 +15,7 @@ namespace {
 using torch::jit::Node;
 using torch::jit::Value;
 
-// Empty if AMX has no kernel for it.
+// The stride, or empty if AMX has no kernel for the convolution.
 std::optional<int64_t> SuitableStride(const ConvolutionNode& node, const at::Tensor& weight) {
   if (weight.dim() != 4 || node.transposed || node.groups != 1 ||
       node.dilation != std::vector<int64_t>{1, 1} || node.stride[0] != node.stride[1] ||
@@ -28,7 +28,7 @@ std::optional<int64_t> SuitableStride(const ConvolutionNode& node, const at::Ten
   return suits ? std::optional(stride) : std::nullopt;
 }
 
-// LibTorch adds what has another shape by its own rules.
+// A bias of another shape is broadcast by LibTorch, and not by our kernels.
 bool IsBias(const Value* bias, int64_t out_channels) {
   if (bias->mustBeNone()) return true;
   const auto constant = ConstantTensor(bias);
@@ -82,28 +82,14 @@ void DropUpsampling(Node* node) {
 }
 
 void Replace(const Layer::Use& use, const at::Tensor& weight, const at::Tensor& packed) {
-  static const c10::Symbol conv2d = c10::Symbol::fromQualString("latent_diffusion::amx_conv2d");
-  static const c10::Symbol linear = c10::Symbol::fromQualString("latent_diffusion::amx_linear");
-  Node* const node = use.node;
-  const auto convolution = ReadConvolution(*node);
+  const auto convolution = ReadConvolution(*use.node);
   const auto stride = convolution ? SuitableStride(*convolution, weight) : std::nullopt;
-  const torch::jit::WithInsertPoint at_node(node);
-  Value* const plain = node->namedInput("weight");
-  std::vector<Value*> inputs{node->namedInput("input"), use.graph->insertConstant(packed),
-                             node->namedInput("bias")};
-  const auto add = [&](const std::vector<c10::IValue>& values) {
-    for (const c10::IValue& value : values) inputs.push_back(use.graph->insertConstant(value));
-  };
-  // Nothing to be added, yet.
-  if (stride) add({c10::IValue()});
-  add({weight.size(1), weight.size(0)});
-  // No norm, yet.
-  if (stride) add({*stride, 0, c10::IValue(), c10::IValue(), 0.0, false});
-  Node* const replacement = use.graph->create(stride ? conv2d : linear, inputs, /*num_outputs=*/1);
-  use.graph->insertNode(replacement);
-  node->output()->replaceAllUsesWith(replacement->output());
-  node->destroy();
-  DropUnusedConstant(plain);
+  const int64_t in_channels = weight.size(1), out_channels = weight.size(0);
+  if (!stride) return ReplaceLayer(use, "amx_linear", packed, {in_channels, out_channels});
+  // amx_norms.cc may fill what follows the stride with a norm: groups, weight, bias, eps, SiLU.
+  ReplaceLayer(use, "amx_conv2d", packed,
+               {c10::IValue(), in_channels, out_channels, *stride, 0, c10::IValue(), c10::IValue(),
+                0.0, false});
 }
 
 }  // namespace

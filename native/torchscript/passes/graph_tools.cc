@@ -2,6 +2,7 @@
 
 #include <torch/csrc/jit/ir/constants.h>
 
+#include <string>
 #include <unordered_map>
 #include <utility>
 
@@ -73,6 +74,23 @@ std::optional<at::Tensor> ConstantTensor(const Value* value) {
 void DropUnusedConstant(Value* value) {
   Node* const node = value->node();
   if (node->kind() == c10::prim::Constant && !node->hasUses()) node->destroy();
+}
+
+void ReplaceLayer(const Layer::Use& use, const char* name, const at::Tensor& packed,
+                  const std::vector<c10::IValue>& constants) {
+  Node* const node = use.node;
+  Value* const plain = node->namedInput("weight");
+  const torch::jit::WithInsertPoint at_node(node);
+  std::vector<Value*> inputs{node->namedInput("input"), use.graph->insertConstant(packed),
+                             node->namedInput("bias")};
+  for (const c10::IValue& constant : constants)
+    inputs.push_back(use.graph->insertConstant(constant));
+  const auto kind = c10::Symbol::fromQualString(std::string("latent_diffusion::") + name);
+  Node* const replacement = use.graph->create(kind, inputs, /*num_outputs=*/1);
+  use.graph->insertNode(replacement);
+  node->output()->replaceAllUsesWith(replacement->output());
+  node->destroy();
+  DropUnusedConstant(plain);
 }
 
 void ReplaceWeights(const Graphs& graphs,

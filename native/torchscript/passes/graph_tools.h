@@ -16,8 +16,7 @@ namespace latent_diffusion {
 // it is given.
 void VisitNodes(torch::jit::Block* block, const std::function<void(torch::jit::Node*)>& visit);
 
-// A list of constants, or of one constant for all: empty where they are not constant, or not of
-// that type.
+// The elements of a constant list; empty if they are not constant or not of that type.
 std::optional<std::vector<int64_t>> ConstantInts(const torch::jit::Value* value);
 std::optional<std::vector<double>> ConstantDoubles(const torch::jit::Value* value);
 
@@ -41,8 +40,14 @@ struct Layer {
   std::vector<Use> uses;
 };
 
+// Replaces a convolution or linear layer by latent_diffusion::`name`, which takes its input, the
+// packed weight, its bias, and then `constants`. Of a convolution the first of these is None: the
+// addend, which convolution_addends.cc may set later.
+void ReplaceLayer(const Layer::Use& use, const char* name, const at::Tensor& packed,
+                  const std::vector<c10::IValue>& constants);
+
 // Calls `replace` for each weight that `find` gives for a node, one after the other in the order of
-// the graphs: so each plain weight that it drops is gone before the next is packed.
+// the graphs. So each plain weight that it drops is freed before the next is packed.
 void ReplaceWeights(const Graphs& graphs,
                     const std::function<std::optional<at::Tensor>(const torch::jit::Node&)>& find,
                     const std::function<void(const Layer&)>& replace);
