@@ -44,7 +44,8 @@ export { type EulerAncestralConfigKeys, EulerAncestralDiscreteScheduler } from "
 export { type HeunConfigKeys, HeunDiscreteScheduler } from "./schedulers/heun.js";
 export { type LMSConfigKeys, LMSDiscreteScheduler, type LMSStepOptions } from "./schedulers/lms.js";
 export { type EulerConfigKeys, EulerDiscreteScheduler, type EulerStepOptions } from "./schedulers/euler.js";
-export { type GivenConfig, type SchedulerBase, type SchedulerClass, type TakenStep } from "./schedulers/base.js";
+export { type SchedulerBase, type TakenStep } from "./schedulers/base.js";
+export { type ConfiguredScheduler, type GivenConfig, type SchedulerClass } from "./schedulers/configured.js";
 export type { Scheduler, SchedulerOutput, SetTimestepsOptions, StepOptions } from "./schedulers/contract.js";
 export {
   type AnyBetaSchedule,

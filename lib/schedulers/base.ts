@@ -11,28 +11,19 @@
 // 3. Tensors that a later step needs live in fields of the class: `keep()` them, free them in `forget()`, copy them in `adopt()`.
 // 4. A line in known.ts, an export in index.ts, cases in test/parity/reference/scheduler_cases.py (CASES), a golden in
 //    test/fixtures/schedulers (schedulers.py with --golden), and test/schedulers/<name>.test.ts.
-import { join } from "node:path";
 import { inspect } from "node:util";
-import { CheckedConfig, completeForeign, completeGiven, type Config, type ConfigClass } from "../config/config.js";
-import { type JsonObject, readConfig, writeConfig } from "../config/config-file.js";
+import { CheckedConfig } from "../config/config.js";
 import { InvalidArgumentError, LatentDiffusionError } from "../errors.js";
 import type { Tensor } from "../torch/tensor.js";
-import { checkInteger, checkNumber, checkOptions, checkPath, checkString, unexpected } from "../validate.js";
+import { checkInteger, checkNumber, checkOptions, unexpected } from "../validate.js";
+import { ConfiguredScheduler } from "./configured.js";
 import type { Scheduler, SetTimestepsOptions, StepOptions } from "./contract.js";
 import { type Arithmetic, compute } from "./shared/arithmetic.js";
 import { type AnyBetaSchedule, type NoiseTables, tabulateNoise, type TrainingKeys } from "./shared/betas.js";
 import { checkNumbers, checkSameShape, checkTimesteps } from "./shared/checks.js";
 import { addNoise, velocity } from "./shared/forward-process.js";
 
-/** What a scheduler's constructor takes: keys of its config, or a config that `fromConfig` has checked. */
-export type GivenConfig<Keys extends object> = Partial<Keys> | CheckedConfig<Keys>;
-
-/** A scheduler's class, as the static methods of {@link SchedulerBase} see it. */
-export interface SchedulerClass<Keys extends object, Instance> {
-  new (config: CheckedConfig<Keys>): Instance;
-  readonly kind: ConfigClass<Keys>;
-  readonly compatibles: readonly string[];
-}
+export type { GivenConfig } from "./configured.js";
 
 /** What {@link SchedulerBase.setTimesteps} was asked for, checked. */
 export interface ScheduleRequest extends SetTimestepsOptions {
@@ -63,95 +54,22 @@ export interface TakenStep extends Readonly<Record<string, Tensor>> {
   readonly predOriginalSample: Tensor;
 }
 
-/** The file of a scheduler's folder. */
-export const SCHEDULER_FILE = "scheduler_config.json";
-
-/** The schedulers whose files any of them may take over, as diffusers' `KarrasDiffusionSchedulers`. */
-export const COMPATIBLE_CLASSES: readonly string[] = [
-  "DDIMScheduler",
-  "DDPMScheduler",
-  "DEISMultistepScheduler",
-  "DPMSolverMultistepScheduler",
-  "DPMSolverSDEScheduler",
-  "DPMSolverSinglestepScheduler",
-  "EDMEulerScheduler",
-  "EulerAncestralDiscreteScheduler",
-  "EulerDiscreteScheduler",
-  "HeunDiscreteScheduler",
-  "KDPM2AncestralDiscreteScheduler",
-  "KDPM2DiscreteScheduler",
-  "LMSDiscreteScheduler",
-  "PNDMScheduler",
-  "UniPCMultistepScheduler",
-];
-
 /**
- * What schedulers have in common: config, tables, the schedule and the place in it, loading and saving.
- * @see diffusers.SchedulerMixin, diffusers.ConfigMixin
+ * What every scheduler does: the tables, the schedule of a run and the place in it.
+ * @see diffusers.SchedulerMixin
  */
-export abstract class SchedulerBase<
-  Keys extends TrainingKeys<AnyBetaSchedule>,
-  Options extends StepOptions,
-> implements Scheduler {
-  /** The classes whose configs this one takes over, sorted. @see diffusers.SchedulerMixin.compatibles */
-  static readonly compatibles: readonly string[] = COMPATIBLE_CLASSES;
-
-  readonly className: string;
-  /** Every key of the class, with diffusers' spelling and defaults, and what else a file held; frozen. */
-  readonly config: Config<Keys>;
+export abstract class SchedulerBase<Keys extends TrainingKeys<AnyBetaSchedule>, Options extends StepOptions>
+  extends ConfiguredScheduler<Keys>
+  implements Scheduler
+{
   /** How often a solver of this class evaluates the network for one step of its schedule. */
   readonly order: number = 1;
-  readonly #kind: ConfigClass<Keys>;
   #tables: NoiseTables | undefined;
   #schedule: Schedule | undefined;
   #initial: Schedule | undefined;
   #numInferenceSteps: number | undefined;
   #stepIndex: number | undefined;
   #beginIndex: number | undefined;
-
-  protected constructor(kind: ConfigClass<Keys>, config: GivenConfig<Keys>) {
-    this.#kind = kind;
-    this.className = kind.className;
-    this.config = completeGiven(kind, config);
-  }
-
-  /**
-   * Make a scheduler of what a file or another scheduler's `config` holds; keys of other classes are kept and saved again, and keys that
-   * the other scheduler had never set get this class's defaults.
-   * @param overrides values to take instead
-   * @throws LatentDiffusionError `ERR_CONFIG_UNSUPPORTED` naming key and value; InvalidArgumentError for an unknown key of `overrides`
-   * @see diffusers.ConfigMixin.from_config
-   */
-  static fromConfig<K extends object, Instance>(
-    this: SchedulerClass<K, Instance>,
-    config: JsonObject,
-    overrides?: Partial<K>,
-  ): Instance {
-    return new this(new CheckedConfig(completeForeign(this.kind, config, overrides)));
-  }
-
-  /**
-   * Read `scheduler_config.json` of a folder; another compatible class's file is taken too.
-   * @param options `subfolder`: where in the folder, `"scheduler"` in a pipeline's
-   * @throws LatentDiffusionError `ERR_CHECKPOINT_NOT_FOUND`, `ERR_CHECKPOINT_INVALID`, `ERR_CONFIG_UNSUPPORTED`
-   */
-  static async fromPretrained<K extends object, Instance>(
-    this: SchedulerClass<K, Instance>,
-    folder: string,
-    options?: { subfolder?: string },
-  ): Promise<Instance> {
-    const { className } = this.kind;
-    const { subfolder } = checkOptions(options, ["subfolder"], `${className}.fromPretrained`);
-    const path = join(checkPath(folder, "folder"), subfolder === undefined ? "" : checkString(subfolder, "subfolder"));
-    const names = [className, ...this.compatibles.filter((name) => name !== className)];
-    const config = await readConfig(path, SCHEDULER_FILE, names);
-    return new this(new CheckedConfig(completeForeign(this.kind, config)));
-  }
-
-  /** Write `scheduler_config.json` into a folder, which is made. @throws LatentDiffusionError `ERR_IO` */
-  async savePretrained(folder: string): Promise<void> {
-    await writeConfig(checkPath(folder, "folder"), SCHEDULER_FILE, this.#kind, this.config);
-  }
 
   /** The noise that each training timestep adds: a copy of the float32 table. */
   get betas(): Float32Array {

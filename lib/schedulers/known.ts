@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { LatentDiffusionError } from "../errors.js";
 import { type JsonObject, readJsonObject } from "../config/config-file.js";
-import { SCHEDULER_FILE } from "./base.js";
+import { SCHEDULER_FILE } from "./configured.js";
 import type { Scheduler } from "./contract.js";
 import { describe, quote } from "../validate.js";
 import { DDIMScheduler } from "./ddim.js";
