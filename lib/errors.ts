@@ -18,6 +18,7 @@ export type ErrorCode =
   | "ERR_LIBTORCH_UNSUPPORTED"
   | "ERR_NON_FINITE_OUTPUT"
   | "ERR_OUT_OF_MEMORY"
+  | "ERR_QUEUE_FULL"
   | "ERR_TORCH"
   | "ERR_TORCHSCRIPT_INVALID"
   | "ERR_TORCHSCRIPT_UNTRUSTED";
@@ -98,6 +99,16 @@ function listenTo(signal: AbortSignal): { readonly listener: () => void; readonl
   const waiting = { listener, callbacks };
   WAITING.set(signal, waiting);
   return waiting;
+}
+
+/**
+ * Abort a controller as soon as a signal aborts, for the same reason; at once if it has.
+ * @returns a function that lets go of the signal
+ */
+export function followSignal(signal: AbortSignal | undefined, controller: AbortController): () => void {
+  if (signal?.aborted) controller.abort(signal.reason);
+  if (!signal || signal.aborted) return () => undefined;
+  return whenAborted(signal, () => controller.abort(signal.reason));
 }
 
 /** Settle with the promise, or reject with {@link AbortError} as soon as the signal aborts; `onAbort` tells the work to stop. */

@@ -105,6 +105,8 @@ export interface Addon {
   runtimeInfo(): NativeRuntimeInfo;
   /** Threads of the CPU executor; takes effect with its next job. */
   setThreads(count: number): void;
+  /** How many forwards may wait for each device: one more is refused with `ERR_QUEUE_FULL`. */
+  setMaxQueue(count: number): void;
   /** Start counting operators' own times (true), or stop and return them, the largest first (false). */
   profileOperators(start: boolean): readonly OperatorTime[] | undefined;
   /** Cancel what is queued and wait for what runs; called as the process exits. */
@@ -161,6 +163,7 @@ export interface Addon {
     cancel: FlagHandle | null,
   ): Promise<NativeResult>;
 
+  /** A flag cancels the forwards that it was given to, and makes them one caller's: callers take turns. */
   flagCreate(): FlagHandle;
   flagSet(flag: FlagHandle): void;
 }

@@ -27,6 +27,11 @@ export interface RuntimeOptions {
    * `"active"` the least.
    */
   waitPolicy?: WaitPolicy;
+  /**
+   * How many forwards may wait for each device; default 1024. One more is refused with `ERR_QUEUE_FULL`, except the next one of a run
+   * that has begun. The process's, as `threads` is.
+   */
+  maxQueue?: number;
 }
 
 /** What runs here. */
@@ -47,7 +52,7 @@ export interface RuntimeInfo {
 }
 
 /** What was asked for before LibTorch is opened; read once, as it is opened. */
-const wanted: { libtorch?: string; waitPolicy?: WaitPolicy; threads?: number } = {};
+const wanted: { libtorch?: string; waitPolicy?: WaitPolicy; threads?: number; maxQueue?: number } = {};
 
 /** Where a process notes what its first use asked for, so that workers and other copies of the package know; children have another. */
 const POLICY_VARIABLE = `LATENT_DIFFUSION_WAIT_POLICY_${process.pid}`;
@@ -63,11 +68,13 @@ let opened: { addon: Addon; libtorch: LibTorch } | undefined;
  * configure({ threads: 4, waitPolicy: "passive" });
  */
 export function configure(options: RuntimeOptions): void {
-  const { threads, waitPolicy, ...given } = checkOptions(options, ["libtorch", "threads", "waitPolicy"], "configure");
+  const known = ["libtorch", "threads", "waitPolicy", "maxQueue"] as const;
+  const { threads, waitPolicy, maxQueue, ...given } = checkOptions(options, known, "configure");
   const libtorch = given.libtorch === undefined ? undefined : checkPath(given.libtorch, "libtorch");
   if (waitPolicy !== undefined) checkOneOf<WaitPolicy>(waitPolicy, "waitPolicy", ["balanced", "active", "passive"]);
   // More threads than cores only wait for each other; the limit leaves room for containers that hide cores.
   if (threads !== undefined) checkInteger(threads, "threads", 1, Math.max(64, 4 * availableParallelism()));
+  if (maxQueue !== undefined) checkInteger(maxQueue, "maxQueue", 1);
   for (const [name, value] of Object.entries({ libtorch, waitPolicy })) {
     if (value === undefined || !openedLibTorch() || value === wanted[name as "libtorch"]) continue;
     throw new LatentDiffusionError(
@@ -77,10 +84,15 @@ export function configure(options: RuntimeOptions): void {
   }
   if (libtorch !== undefined) wanted.libtorch = libtorch;
   if (waitPolicy !== undefined) wanted.waitPolicy = waitPolicy;
-  if (threads === undefined) return;
-  wanted.threads = threads;
+  if (threads !== undefined) wanted.threads = threads;
+  if (maxQueue !== undefined) wanted.maxQueue = maxQueue;
   // LibTorch is not opened for this: the next configure() may still say which.
-  if (openedLibTorch()) native().setThreads(threads);
+  if (opened) applySettings(opened.addon, { threads, maxQueue });
+}
+
+function applySettings(addon: Addon, { threads, maxQueue }: Pick<RuntimeOptions, "threads" | "maxQueue">): void {
+  if (threads !== undefined) addon.setThreads(threads);
+  if (maxQueue !== undefined) addon.setMaxQueue(maxQueue);
 }
 
 /**
@@ -131,7 +143,7 @@ function open(): { addon: Addon; libtorch: LibTorch } {
     }
   }
   const addon = loadAddon("latent_diffusion") as Addon;
-  if (wanted.threads !== undefined) addon.setThreads(wanted.threads);
+  applySettings(addon, wanted);
   // Node runs no cleanup hooks on process.exit() in the main thread; a worker's end must not stop the others' executors.
   if (isMainThread) shutDownAtExit(() => addon.shutdown());
   return { addon, libtorch };

@@ -164,7 +164,7 @@ export class LDMPipeline<Components extends LDMComponents = DiffusersComponents>
    * @param options of which the result's type follows `outputType`
    * @returns the images; also by `const [images] = await pipe.generate()`
    * @throws InvalidArgumentError before any work; AbortError; LatentDiffusionError `ERR_CONFIG_UNSUPPORTED` for a schedule that cannot be run,
-   *   `ERR_OUT_OF_MEMORY` before any work for a run that is larger than the memory that is left, `ERR_NON_FINITE_OUTPUT`, `ERR_DISPOSED`; what `onProgress` throws
+   *   `ERR_OUT_OF_MEMORY` before any work for a run that is larger than the memory that is left, `ERR_QUEUE_FULL` before the first step, `ERR_NON_FINITE_OUTPUT`, `ERR_DISPOSED`; what `onProgress` throws
    * @see diffusers.LDMPipeline.__call__
    * @example
    * const { images } = await pipe.generate({ batchSize: 4, numInferenceSteps: 50, seed: 0 });
@@ -194,9 +194,8 @@ export class LDMPipeline<Components extends LDMComponents = DiffusersComponents>
    */
   stream<Type extends OutputType = "image">(options?: StreamOptions<Type>): EventStream<Type> {
     const site = captureCaller(this.stream);
-    const left = new AbortController();
-    const plan = this.#plan<Type>(options, "stream", site, left.signal);
-    return eventStream(runEvents(this.components, plan, site), () => left.abort());
+    const plan = this.#plan<Type>(options, "stream", site);
+    return eventStream(runEvents(this.components, plan, site), () => plan.controller.abort());
   }
 
   /**
@@ -267,14 +266,12 @@ export class LDMPipeline<Components extends LDMComponents = DiffusersComponents>
     options: GenerateOptions<Type> | StreamOptions<Type> | undefined,
     method: "generate" | "stream",
     site: { stack?: string },
-    left?: AbortSignal,
   ): RunPlan<Type> {
     try {
       this.#checkAlive();
       return planRun<Type>(this.components, options, method, {
         scalingFactor: this.scalingFactor,
         checkAlive: () => this.#checkAlive(),
-        left,
       });
     } catch (error) {
       throw anchorError(error, site);

@@ -8,6 +8,7 @@ import type {
   Device,
   DType,
   ExecutableHandle,
+  FlagHandle,
   ModuleHandle,
   ModuleInfo,
   ModuleSpec,
@@ -174,9 +175,10 @@ export class ScriptModule {
   }
 
   /**
-   * Run one method on the executor of the module's device, after what was queued before.
+   * Run one method on the executor of the module's device. Callers take turns: calls with one signal are one caller's, as are a module's
+   * calls without a signal.
    * @param options `signal`: stops waiting at once; what is queued is dropped, what runs is let run out
-   * @throws AbortError; LatentDiffusionError `ERR_TORCH` with LibTorch's message, `ERR_OUT_OF_MEMORY`, `ERR_DISPOSED`
+   * @throws AbortError; LatentDiffusionError `ERR_TORCH` with LibTorch's message, `ERR_OUT_OF_MEMORY`, `ERR_QUEUE_FULL`, `ERR_DISPOSED`
    */
   async call(
     method: string,
@@ -191,7 +193,7 @@ export class ScriptModule {
     const { handle } = this.#running();
     const lowered = args.map(lowerArgument);
     throwIfAborted(signal);
-    const flag = signal ? native().flagCreate() : null;
+    const flag = signal ? flagOf(signal) : null;
     const forward = settle(() => native().moduleForward(handle, method, lowered, flag), this.call);
     if (!signal || !flag) return raise(await forward);
     return raise(await abortable(forward, signal, () => native().flagSet(flag)));
@@ -327,6 +329,17 @@ export class ScriptModule {
       );
     }
   }
+}
+
+/** One flag for each signal: whoever shares a signal is one caller, and callers take turns. */
+const FLAGS = new WeakMap<AbortSignal, FlagHandle>();
+
+function flagOf(signal: AbortSignal): FlagHandle {
+  const known = FLAGS.get(signal);
+  if (known) return known;
+  const flag = native().flagCreate();
+  FLAGS.set(signal, flag);
+  return flag;
 }
 
 function disposedError(): LatentDiffusionError {

@@ -7,8 +7,10 @@
 #include <chrono>
 #include <cstdlib>
 #include <map>
+#include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "binding/intra_op_threads.h"
 #include "memory/caching_allocator.h"
@@ -33,6 +35,8 @@ Executors& AllExecutors() {
 
 std::atomic<bool> closing{false};
 std::atomic<int> wanted_threads{0};
+// lib/native/open.ts documents it.
+std::atomic<int64_t> max_queue{1024};
 
 // The one whose thread this is.
 thread_local Executor* current = nullptr;
@@ -41,6 +45,14 @@ int DefaultThreads() {
   // Asked before any set_num_threads, this is OMP_NUM_THREADS or the number of cores.
   static const int count = at::get_num_threads();
   return count;
+}
+
+bool IsCancelled(const Job& job) { return job.turn.cancel && job.turn.cancel->set; }
+
+// Whoever shares a flag is one caller; without a flag, all that waits for one module is.
+const void* CallerOf(const Job& job) {
+  if (job.turn.cancel) return job.turn.cancel.get();
+  return job.turn.owner != nullptr ? job.turn.owner : job.environment.get();
 }
 
 }  // namespace
@@ -66,11 +78,46 @@ Executor& Executor::For(const c10::Device& device) {
 }
 
 void Executor::Enqueue(Job job) {
+  if (job.turn.is_limited) RemoveCancelledIfFull();
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    queue_.push_back(std::move(job));
+    if (IsFullFor(job)) {
+      throw CodedError("ERR_QUEUE_FULL", "Expected at most " + std::to_string(max_queue) +
+                                             " forwards that wait for " + device_.str() +
+                                             " (maxQueue) but received one more");
+    }
+    const bool is_limited = job.turn.is_limited;
+    const std::shared_ptr<CancelFlag> flag = job.turn.cancel;
+    const void* const caller = CallerOf(job);
+    queue_.Push(caller, std::move(job));
+    if (is_limited) limited_++;
+    if (flag) flag->known = true;
   }
   changed_.notify_all();
+}
+
+bool Executor::IsFullFor(const Job& job) const {
+  if (!job.turn.is_limited || limited_ < max_queue) return false;
+  const bool goes_on =
+      job.turn.cancel && job.turn.cancel->known && !queue_.Holds(job.turn.cancel.get());
+  return !goes_on;
+}
+
+void Executor::RemoveCancelledIfFull() {
+  std::vector<Job> cancelled;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (limited_ < max_queue) return;
+    cancelled = queue_.Remove(IsCancelled);
+    for (const Job& job : cancelled) limited_ -= job.turn.is_limited ? 1 : 0;
+  }
+  for (Job& job : cancelled) Abort(std::move(job));
+}
+
+// Thread: any.
+void Executor::Abort(Job job) {
+  job.answer->error = ErrorInfo{"ERR_ABORTED", "The operation was aborted"};
+  Answer(std::move(job));
 }
 
 void Executor::Run() {
@@ -99,26 +146,27 @@ Job Executor::Next() {
     lock.lock();
   }
   changed_.wait(lock, queued);
-  Job job = std::move(queue_.front());
-  queue_.pop_front();
+  Job job = queue_.Pop();
+  if (job.turn.is_limited) limited_--;
   busy_ = true;
   return job;
 }
 
 void Executor::Execute(Job job) {
   if (closing || job.environment->closed()) return;
-  if (job.cancel && *job.cancel) {
-    job.answer->error = ErrorInfo{"ERR_ABORTED", "The operation was aborted"};
-  } else {
-    try {
-      const c10::InferenceMode inference;
-      const c10::OptionalDeviceGuard guard(device_);
-      TakeThreads();
-      job.work();
-    } catch (...) {
-      job.answer->error = Describe(std::current_exception());
-    }
+  if (IsCancelled(job)) return Abort(std::move(job));
+  try {
+    const c10::InferenceMode inference;
+    const c10::OptionalDeviceGuard guard(device_);
+    TakeThreads();
+    job.work();
+  } catch (...) {
+    job.answer->error = Describe(std::current_exception());
   }
+  Answer(std::move(job));
+}
+
+void Executor::Answer(Job job) {
   // Before the answer: whoever gets it may dispose of what the work used, and count on its memory.
   job.work = nullptr;
   job.environment->Deliver(std::move(job.answer));
@@ -133,7 +181,8 @@ void Executor::Shutdown() {
   const std::lock_guard<std::mutex> lock(executors.mutex);
   for (const auto& [device, executor] : executors.by_device) {
     std::unique_lock<std::mutex> executor_lock(executor->mutex_);
-    executor->queue_.clear();
+    executor->queue_.Clear();
+    executor->limited_ = 0;
     executor->changed_.wait(executor_lock, [executor = executor] { return !executor->busy_; });
   }
 }
@@ -144,6 +193,8 @@ void Executor::TakeThreads() {
   StartOwnThreads(wanted);
   threads_ = wanted;
 }
+
+void Executor::SetMaxQueue(int64_t count) { max_queue = count; }
 
 void Executor::SetThreads(int count) {
   DefaultThreads();

@@ -129,8 +129,9 @@ Napi::Value ModuleForward(const Napi::CallbackInfo& info) {
   torch::jit::Stack arguments;
   PushArguments(executable->Schema(method), 1, info[2], arguments);
   auto cancel = info[3].IsNull() ? nullptr : FromHandle<CancelFlag>(info[3]);
+  Turn turn{std::move(cancel), executable.get(), /*is_limited=*/true};
   const auto work = [executable, method, arguments] { return executable->Run(method, arguments); };
-  return RunAsync(info.Env(), executable->device(), work, FromIValue, std::move(cancel));
+  return RunAsync(info.Env(), executable->device(), work, FromIValue, std::move(turn));
 }
 
 }  // namespace

@@ -14,16 +14,16 @@
 namespace latent_diffusion {
 
 // Queues `work` (executor thread; may throw) and returns a promise of `convert(env, result)`
-// (JavaScript thread).
+// (JavaScript thread), or a rejected one if the queue does not take it.
 template <typename Work, typename Convert>
 Napi::Value RunAsync(Napi::Env env, const c10::Device& device, Work work, Convert convert,
-                     std::shared_ptr<CancelFlag> cancel = nullptr) {
+                     Turn turn = {}) {
   using Result = std::invoke_result_t<Work>;
   auto result = std::make_shared<std::optional<Result>>();
   const Napi::Promise::Deferred deferred(env);
   Job job;
   job.environment = Environment::Of(env);
-  job.cancel = std::move(cancel);
+  job.turn = std::move(turn);
   job.work = [work = std::move(work), result] { result->emplace(work()); };
   job.answer = std::make_unique<Answer>();
   job.answer->settle = [deferred, result, convert](Napi::Env answer_env,
@@ -38,7 +38,13 @@ Napi::Value RunAsync(Napi::Env env, const c10::Device& device, Work work, Conver
     }
   };
   const auto environment = job.environment;
-  Executor::For(device).Enqueue(std::move(job));
+  try {
+    Executor::For(device).Enqueue(std::move(job));
+  } catch (...) {
+    // A promise that is never settled would stay for good.
+    deferred.Reject(ToJavaScript(env, Describe(std::current_exception())).Value());
+    return deferred.Promise();
+  }
   // Queued for sure, and answered on this thread only, later.
   environment->Expect(env);
   return deferred.Promise();

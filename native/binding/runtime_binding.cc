@@ -75,6 +75,13 @@ Napi::Value SetThreads(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+Napi::Value SetMaxQueue(const Napi::CallbackInfo& info) {
+  const int64_t count = ToInt64(info[0]);
+  if (count < 1) throw CodedError("ERR_INVALID_ARGUMENT", "Expected 1 or more for maxQueue");
+  Executor::SetMaxQueue(count);
+  return info.Env().Undefined();
+}
+
 Napi::Value ProfileOperators(const Napi::CallbackInfo& info) {
   if (ToBool(info[0])) {
     StartOperatorProfile();
@@ -103,11 +110,11 @@ Napi::Value Dispose(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value FlagCreate(const Napi::CallbackInfo& info) {
-  return MakeHandle(info.Env(), std::make_shared<CancelFlag>(false), 0);
+  return MakeHandle(info.Env(), std::make_shared<CancelFlag>(), 0);
 }
 
 Napi::Value FlagSet(const Napi::CallbackInfo& info) {
-  FromHandle<CancelFlag>(info[0])->store(true);
+  FromHandle<CancelFlag>(info[0])->set = true;
   return info.Env().Undefined();
 }
 
@@ -118,6 +125,7 @@ void ExportRuntime(Napi::Env env, Napi::Object exports) {
   UseCachingAllocator();
   ExportFunction<RuntimeInfo>(env, exports, "runtimeInfo");
   ExportFunction<SetThreads>(env, exports, "setThreads");
+  ExportFunction<SetMaxQueue>(env, exports, "setMaxQueue");
   ExportFunction<ProfileOperators>(env, exports, "profileOperators");
   ExportFunction<Shutdown>(env, exports, "shutdown");
   ExportFunction<Dispose>(env, exports, "dispose");

@@ -1,3 +1,4 @@
+import { followSignal } from "../../errors.js";
 import { Image } from "../../image/image.js";
 import { anchorError } from "../../native/calls.js";
 import { Generator } from "../../torch/generator.js";
@@ -18,7 +19,9 @@ export async function* runEvents<Type extends OutputType>(
   site: { stack?: string },
 ): AsyncGenerator<StreamEvent<Type>, void, undefined> {
   let denoising: AsyncGenerator<DenoisedStep, Tensor, undefined> | undefined;
+  const letGo = followSignal(plan.callerSignal, plan.controller);
   try {
+    plan.checkAlive();
     denoising = denoise(await drawLatents(unet, plan), unet, plan);
     let last = { step: 0, steps: 0, timestep: 0 };
     let result = await denoising.next();
@@ -34,6 +37,7 @@ export async function* runEvents<Type extends OutputType>(
   } catch (error) {
     throw anchorError(error, site);
   } finally {
+    letGo();
     await denoising?.return(undefined as never);
     // Solvers of higher order keep what earlier steps predicted.
     plan.scheduler.dispose?.();

@@ -106,7 +106,12 @@ export interface RunPlan<Type extends OutputType = OutputType> {
   /** What latents are divided by before they are decoded. */
   readonly scalingFactor: number;
   readonly allowNonFinite: boolean;
-  readonly signal: AbortSignal | undefined;
+  /** Ends the run: each has one of its own, so that runs take turns. */
+  readonly controller: AbortController;
+  /** The controller's. */
+  readonly signal: AbortSignal;
+  /** The caller's signal, which the run follows while it lasts. */
+  readonly callerSignal: AbortSignal | undefined;
   /** Called after each step and waited for. */
   readonly onProgress: ((progress: Progress) => unknown) | undefined;
   /** Steps from one preview to the next; undefined: none. */
@@ -123,8 +128,6 @@ export interface RunContext {
   readonly scalingFactor: number;
   /** Throws if the pipeline is disposed. */
   readonly checkAlive: () => void;
-  /** Aborted when nobody wants the rest. */
-  readonly left?: AbortSignal;
 }
 
 /**
@@ -137,14 +140,14 @@ export function planRun<Type extends OutputType>(
   components: LDMComponents,
   options: GenerateOptions<Type> | StreamOptions<Type> | undefined,
   method: "generate" | "stream",
-  { scalingFactor, checkAlive, left }: RunContext,
+  { scalingFactor, checkAlive }: RunContext,
 ): RunPlan<Type> {
   const known = method === "generate" ? GENERATE_OPTIONS : STREAM_OPTIONS;
   const given: Partial<AllOptions<Type>> = checkOptions<AllOptions<Type>>(options, known, `LDMPipeline.${method}`);
   // Undefined is a default; null, which is nothing to any of them, is not.
   const { batchSize: batch = 1, eta: weight = 0, outputType: type = "image" } = given;
   const onProgress = checkFunction(given.onProgress, "onProgress");
-  const signal = joinSignals(checkSignal(given.signal, "signal"), left);
+  const callerSignal = checkSignal(given.signal, "signal");
   const batchSize = checkInteger(batch, "batchSize", 1);
   const eta = checkNumber(weight, "eta", 0, 1);
   const outputType = checkOneOf(type, "outputType", OUTPUT_TYPES) as Type;
@@ -158,10 +161,11 @@ export function planRun<Type extends OutputType>(
     ...latentSize(components, given.height, given.width),
   ] as const;
   const scheduler = scheduleRun(components, given, eta);
-  throwIfAborted(signal);
+  throwIfAborted(callerSignal);
   checkMemory(components, latentShape, outputType);
   // Last, since a generator made for the run is not to be left behind by a check that fails.
   const generator = chooseGenerator(given.generator, given.seed, batchSize, components);
+  const controller = new AbortController();
   return {
     scheduler,
     eta,
@@ -171,26 +175,16 @@ export function planRun<Type extends OutputType>(
     outputType,
     scalingFactor,
     allowNonFinite,
-    signal,
+    controller,
+    signal: controller.signal,
+    callerSignal,
     onProgress,
     previewEvery,
     checkAlive: () => {
       checkAlive();
-      throwIfAborted(signal);
+      throwIfAborted(controller.signal);
     },
   };
-}
-
-function joinSignals(one: AbortSignal | undefined, other: AbortSignal | undefined): AbortSignal | undefined {
-  if (!one || !other) return one ?? other;
-  if (one instanceof AbortSignal) return AbortSignal.any([one, other]);
-  // AbortSignal.any takes no signal of another realm, such as jsdom's.
-  const joined = new AbortController();
-  for (const signal of [one, other] as const) {
-    if (signal.aborted) joined.abort(signal.reason);
-    else signal.addEventListener("abort", () => joined.abort(signal.reason), { once: true });
-  }
-  return joined.signal;
 }
 
 /** Take a copy of the scheduler through the schedule: concurrent runs share none. */
