@@ -43,6 +43,8 @@ export { type DPMSolverMultistepConfigKeys, DPMSolverMultistepScheduler } from "
 export { type EulerAncestralConfigKeys, EulerAncestralDiscreteScheduler } from "./schedulers/euler-ancestral.js";
 export { type HeunConfigKeys, HeunDiscreteScheduler } from "./schedulers/heun.js";
 export { type LMSConfigKeys, LMSDiscreteScheduler, type LMSStepOptions } from "./schedulers/lms.js";
+export { type UniPCMultistepConfigKeys, UniPCMultistepScheduler } from "./schedulers/unipc-multistep.js";
+export { type UniPCSolverType } from "./schedulers/shared/unipc-updates.js";
 export { type EulerConfigKeys, EulerDiscreteScheduler, type EulerStepOptions } from "./schedulers/euler.js";
 export { type SchedulerBase, type TakenStep } from "./schedulers/base.js";
 export { type ConfiguredScheduler, type GivenConfig, type SchedulerClass } from "./schedulers/configured.js";
@@ -53,6 +55,11 @@ export {
   type PredictionType,
   type TrainingKeys,
 } from "./schedulers/shared/betas.js";
+export {
+  type ExponentialKeys,
+  type ExponentialScheduler,
+  type ShiftingKeys,
+} from "./schedulers/shared/exponential-scheduler.js";
 export { type SigmaScheduler, type SigmaSchedulerKeys } from "./schedulers/shared/sigma-scheduler.js";
 export { type SigmaKeys } from "./schedulers/shared/sigmas.js";
 export { type SpacingKeys, type TimestepSpacing } from "./schedulers/shared/spacing.js";

@@ -6,7 +6,7 @@ import type { GivenConfig, StepInput, TakenStep } from "./base.js";
 import type { SetTimestepsOptions, StepOptions } from "./contract.js";
 import { checkStepGenerator } from "./shared/checks.js";
 import type { Arithmetic } from "./shared/arithmetic.js";
-import { type NoiseTables, tabulateNoise } from "./shared/betas.js";
+import { type NoiseTables, tabulateFiniteNoise } from "./shared/betas.js";
 import { type DPMAlgorithm, type DPMLevel, type DPMSolverType, dpmUpdate, levelOf } from "./shared/dpm-updates.js";
 import {
   exponentialFields,
@@ -133,11 +133,7 @@ export class DPMSolverMultistepScheduler extends ExponentialScheduler<DPMSolverM
   }
 
   protected override makeTables(): NoiseTables {
-    const { rescale_betas_zero_snr: rescales } = this.config;
-    const tables = tabulateNoise(this.config, rescales);
-    // Nearly 0, since sigma would be infinite.
-    if (rescales) tables.alphasCumprod[tables.alphasCumprod.length - 1] = 2 ** -24;
-    return tables;
+    return tabulateFiniteNoise(this.config);
   }
 
   protected override lastLevel(): number {

@@ -9,7 +9,7 @@ import {
   type NoiseTables,
   predictionField,
   type PredictionType,
-  tabulateNoise,
+  tabulateFiniteNoise,
   trainingFields,
   type TrainingKeys,
 } from "./shared/betas.js";
@@ -65,11 +65,7 @@ export class EulerAncestralDiscreteScheduler extends SigmaScheduler<EulerAncestr
   }
 
   protected override makeTables(): NoiseTables {
-    const { rescale_betas_zero_snr: rescales } = this.config;
-    const tables = tabulateNoise(this.config, rescales);
-    // Nearly 0, since sigma would be infinite.
-    if (rescales) tables.alphasCumprod[tables.alphasCumprod.length - 1] = 2 ** -24;
-    return tables;
+    return tabulateFiniteNoise(this.config);
   }
 
   protected override schedule({ count }: ScheduleRequest): Schedule {

@@ -10,7 +10,7 @@ import {
   type NoiseTables,
   predictionField,
   type PredictionType,
-  tabulateNoise,
+  tabulateFiniteNoise,
   trainingFields,
 } from "./shared/betas.js";
 import type { TrainingKeys } from "./shared/betas.js";
@@ -102,11 +102,7 @@ export class EulerDiscreteScheduler extends SigmaScheduler<EulerConfigKeys, Eule
   }
 
   protected override makeTables(): NoiseTables {
-    const { rescale_betas_zero_snr: rescales } = this.config;
-    const tables = tabulateNoise(this.config, rescales);
-    // Nearly 0, since sigma would be infinite.
-    if (rescales) tables.alphasCumprod[tables.alphasCumprod.length - 1] = 2 ** -24;
-    return tables;
+    return tabulateFiniteNoise(this.config);
   }
 
   protected override initialSchedule(): Schedule {

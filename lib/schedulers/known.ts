@@ -12,6 +12,7 @@ import { HeunDiscreteScheduler } from "./heun.js";
 import { LMSDiscreteScheduler } from "./lms.js";
 import { PNDMScheduler } from "./pndm.js";
 import { EulerDiscreteScheduler } from "./euler.js";
+import { UniPCMultistepScheduler } from "./unipc-multistep.js";
 
 /** A scheduler's class, as `model_index.json` names it. */
 interface KnownClass {
@@ -29,6 +30,7 @@ const SCHEDULERS: ReadonlyMap<string, KnownClass> = new Map<string, KnownClass>(
   ["HeunDiscreteScheduler", HeunDiscreteScheduler],
   ["LMSDiscreteScheduler", LMSDiscreteScheduler],
   ["DPMSolverMultistepScheduler", DPMSolverMultistepScheduler],
+  ["UniPCMultistepScheduler", UniPCMultistepScheduler],
 ]);
 
 /** Schedulers of diffusers that this pipeline cannot use, and why. */

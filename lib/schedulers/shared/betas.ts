@@ -80,6 +80,18 @@ export function tabulateNoise(config: TrainingKeys<AnyBetaSchedule>, rescale = f
   }
 }
 
+/**
+ * As {@link tabulateNoise}, for schedulers that divide by what is left of the sample: a last timestep of pure noise would have an infinite
+ * noise level, so that a little of the sample is left there, as in diffusers.
+ */
+export function tabulateFiniteNoise(
+  config: TrainingKeys<AnyBetaSchedule> & { readonly rescale_betas_zero_snr: boolean },
+): NoiseTables {
+  const tables = tabulateNoise(config, config.rescale_betas_zero_snr);
+  if (config.rescale_betas_zero_snr) tables.alphasCumprod[tables.alphasCumprod.length - 1] = 2 ** -24;
+  return tables;
+}
+
 /** The betas of the schedule, float32 `[T]`. */
 function makeBetas(torch: Arithmetic, config: TrainingKeys<AnyBetaSchedule>): Tensor {
   const { num_train_timesteps: count, beta_start: start, beta_end: end } = config;

@@ -39,11 +39,16 @@ def dpm(name, config, steps, **options):
     return {"name": f"dpm-{name}", "class": "DPMSolverMultistepScheduler", "config": config, "steps": steps, **options}
 
 
+def unipc(name, config, steps, **options):
+    return {"name": f"unipc-{name}", "class": "UniPCMultistepScheduler", "config": config, "steps": steps, **options}
+
+
 NOISE = {"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"}
 NOISE_SDE = {"algorithm_type": "sde-dpmsolver", "final_sigmas_type": "sigma_min"}
 CLEAN_SDE = {"algorithm_type": "sde-dpmsolver++"}
 HEUN = {"solver_type": "heun"}
 THIRD = {"solver_order": 3}
+MIN = {"final_sigmas_type": "sigma_min"}
 
 # tolerance: relative to the largest value; 0, the default, is bit for bit.
 CASES = [
@@ -147,6 +152,31 @@ CASES = [
     dpm("lu", {**LDM, "use_lu_lambdas": True}, 15, tolerance=LOG),
     dpm("exponential", {**LDM, "use_exponential_sigmas": True}, 15, tolerance=LOG),
     dpm("beta", {**LDM, "use_beta_sigmas": True}, 15, tolerance=LOG),
+    unipc("defaults", {}, 10),
+    unipc("one-step", LDM, 1),
+    unipc("two-steps", LDM, 2),
+    unipc("hundred", LDM, 100),
+    unipc("first", {**LDM, "solver_order": 1}, 10),
+    unipc("third", {**LDM, **THIRD}, 20),
+    unipc("fourth", {**LDM, "solver_order": 4}, 20),
+    unipc("velocity", {**LDM, **V, **THIRD}, 13),
+    unipc("sample", {**LDM, **SAMPLE}, 13),
+    unipc("threshold", {**LDM, "thresholding": True, "sample_max_value": 1.5}, 10),
+    unipc("uncorrected", {**LDM, **THIRD, "disable_corrector": [0, 1, 5]}, 12),
+    unipc("bh1", {**LDM, **THIRD, "solver_type": "bh1", **MIN}, 12),
+    unipc("no-lowering", {**LDM, **THIRD, "lower_order_final": False, **MIN}, 12),
+    unipc("noise", {**LDM, "predict_x0": False, **MIN}, 20),
+    unipc("noise-third", {**LDM, **THIRD, **V, "predict_x0": False, **MIN}, 20),
+    unipc("noise-sample", {**LDM, **THIRD, **SAMPLE, "predict_x0": False, "solver_type": "bh1", **MIN}, 20),
+    unipc("leading", {**LDM, "timestep_spacing": "leading", "steps_offset": 1}, 20),
+    unipc("trailing", {**LDM, "timestep_spacing": "trailing"}, 9),
+    unipc("zero-snr", {**LDM, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing", **V}, 10),
+    unipc("bfloat16", {**LDM, **V, **THIRD}, 7, dtype="bfloat16"),
+    unipc("karras", {**LDM, "use_karras_sigmas": True}, 15, tolerance=LOG),
+    unipc("karras-limits", {**LDM, "use_karras_sigmas": True, "sigma_min": 0.05, "sigma_max": 20.0}, 15, tolerance=LOG),
+    unipc("karras-min", {**LDM, "use_karras_sigmas": True, **MIN}, 15, tolerance=LOG),
+    unipc("exponential", {**LDM, "use_exponential_sigmas": True}, 15, tolerance=LOG),
+    unipc("beta", {**LDM, "use_beta_sigmas": True}, 15, tolerance=LOG),
     euler("continuous", {**LDM, **V, "timestep_type": "continuous"}, 9, tolerance=LOG),
 ]
 
@@ -159,6 +189,7 @@ GOLDEN = [
     pndm("golden", {**LDM, **V}, 4),
     ddpm("golden", {**LDM, "variance_type": "fixed_large"}, 4),
     dpm("golden", {**LDM, **V, **CLEAN_SDE, **THIRD, "lower_order_final": False}, 5),
+    unipc("golden", {**LDM, **V, **THIRD}, 5),
 ]
 
 
