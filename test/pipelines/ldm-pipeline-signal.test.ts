@@ -85,8 +85,8 @@ t.test("fromPretrained, fromConfig, to, fromTorchScript and savePretrained end w
   t.strictSame((await pipe.generate({ ...QUICK, outputType: "array" })).images.data, before.images.data);
 });
 
-t.test("a signal of another realm ends a run and a stream", async (t) => {
-  using pipe = await LDMPipeline.fromPretrained(CHECKPOINT);
+/** A signal as another realm has it, and its listeners. */
+function foreignSignal() {
   const listeners = new Set<() => void>();
   const foreign = {
     aborted: false,
@@ -94,6 +94,53 @@ t.test("a signal of another realm ends a run and a stream", async (t) => {
     addEventListener: (_: string, listener: () => void) => listeners.add(listener),
     removeEventListener: (_: string, listener: () => void) => listeners.delete(listener),
   };
+  return { foreign, listeners };
+}
+
+t.test("a run leaves no listener on its signal, however it ends", async (t) => {
+  using pipe = await LDMPipeline.fromPretrained(CHECKPOINT);
+  const { foreign, listeners } = foreignSignal();
+  const options = { ...QUICK, signal: foreign as never };
+  await pipe.generate(options);
+  t.equal(listeners.size, 0, "generate");
+
+  pipe.stream(options);
+  t.equal(listeners.size, 0, "a stream that nobody began");
+
+  let most = 0;
+  for await (const _ of pipe.stream(options)) most = Math.max(most, listeners.size);
+  t.ok(most > 0, "the run listened");
+  t.equal(listeners.size, 0, "a stream that ended");
+
+  for await (const _ of pipe.stream(options)) break;
+  t.equal(listeners.size, 0, "a stream that was left");
+
+  const waiting = pipe.stream(options);
+  const step = waiting.next();
+  await waiting.return();
+  await step;
+  t.equal(listeners.size, 0, "a stream that was left during a step");
+
+  const error = new Error("mine");
+  const failing = { ...options, onProgress: () => Promise.reject(error) };
+  await t.rejects(pipe.generate(failing), error);
+  t.equal(listeners.size, 0, "generate that failed");
+
+  const other = await LDMPipeline.fromPretrained(CHECKPOINT);
+  const failed = other.stream(options);
+  await failed.next();
+  other.dispose();
+  await t.rejects(failed.next(), { code: "ERR_DISPOSED" });
+  t.equal(listeners.size, 0, "a stream that failed");
+
+  foreign.aborted = true;
+  t.throws(() => pipe.stream(options), { name: "AbortError" });
+  t.equal(listeners.size, 0, "a stream that was aborted before");
+});
+
+t.test("a signal of another realm ends a run and a stream", async (t) => {
+  using pipe = await LDMPipeline.fromPretrained(CHECKPOINT);
+  const { foreign, listeners } = foreignSignal();
   const stream = pipe.stream({ ...QUICK, signal: foreign as never });
   await stream.next();
   foreign.aborted = true;
