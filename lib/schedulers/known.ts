@@ -6,6 +6,7 @@ import type { Scheduler } from "./contract.js";
 import { describe, quote } from "../validate.js";
 import { DDIMScheduler } from "./ddim.js";
 import { DDPMScheduler } from "./ddpm.js";
+import { DEISMultistepScheduler } from "./deis-multistep.js";
 import { DPMSolverMultistepScheduler } from "./dpm-solver-multistep.js";
 import { EulerAncestralDiscreteScheduler } from "./euler-ancestral.js";
 import { HeunDiscreteScheduler } from "./heun.js";
@@ -30,6 +31,7 @@ const SCHEDULERS: ReadonlyMap<string, KnownClass> = new Map<string, KnownClass>(
   ["HeunDiscreteScheduler", HeunDiscreteScheduler],
   ["LMSDiscreteScheduler", LMSDiscreteScheduler],
   ["DPMSolverMultistepScheduler", DPMSolverMultistepScheduler],
+  ["DEISMultistepScheduler", DEISMultistepScheduler],
   ["UniPCMultistepScheduler", UniPCMultistepScheduler],
 ]);
 

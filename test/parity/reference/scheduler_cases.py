@@ -43,6 +43,11 @@ def unipc(name, config, steps, **options):
     return {"name": f"unipc-{name}", "class": "UniPCMultistepScheduler", "config": config, "steps": steps, **options}
 
 
+# The logarithms of a step's noise levels are numpy's too, and their differences cancel.
+def deis(name, config, steps, tolerance=LOG, **options):
+    return {"name": f"deis-{name}", "class": "DEISMultistepScheduler", "config": config, "steps": steps, "tolerance": tolerance, **options}
+
+
 NOISE = {"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"}
 NOISE_SDE = {"algorithm_type": "sde-dpmsolver", "final_sigmas_type": "sigma_min"}
 CLEAN_SDE = {"algorithm_type": "sde-dpmsolver++"}
@@ -177,6 +182,23 @@ CASES = [
     unipc("karras-min", {**LDM, "use_karras_sigmas": True, **MIN}, 15, tolerance=LOG),
     unipc("exponential", {**LDM, "use_exponential_sigmas": True}, 15, tolerance=LOG),
     unipc("beta", {**LDM, "use_beta_sigmas": True}, 15, tolerance=LOG),
+    deis("defaults", {}, 10),
+    deis("one-step", LDM, 1, tolerance=0),
+    deis("hundred", LDM, 100),
+    deis("first", {**LDM, "solver_order": 1}, 10, tolerance=0),
+    deis("third", {**LDM, **THIRD}, 20),
+    deis("third-short", {**LDM, **THIRD}, 9),
+    deis("velocity", {**LDM, **V}, 13),
+    deis("sample", {**LDM, **SAMPLE}, 13),
+    deis("threshold", {**LDM, "thresholding": True, "sample_max_value": 1.5}, 10),
+    deis("no-lowering", {**LDM, **THIRD, "lower_order_final": False}, 12),
+    deis("leading", {**LDM, "timestep_spacing": "leading", "steps_offset": 1}, 20),
+    deis("trailing", {**LDM, "timestep_spacing": "trailing"}, 9),
+    deis("cosine", {"beta_schedule": "squaredcos_cap_v2", **THIRD}, 17),
+    deis("bfloat16", {**LDM, **V}, 7, dtype="bfloat16"),
+    deis("karras", {**LDM, "use_karras_sigmas": True}, 15),
+    deis("exponential", {**LDM, "use_exponential_sigmas": True}, 15),
+    deis("beta", {**LDM, "use_beta_sigmas": True}, 15),
     euler("continuous", {**LDM, **V, "timestep_type": "continuous"}, 9, tolerance=LOG),
 ]
 
@@ -190,6 +212,7 @@ GOLDEN = [
     ddpm("golden", {**LDM, "variance_type": "fixed_large"}, 4),
     dpm("golden", {**LDM, **V, **CLEAN_SDE, **THIRD, "lower_order_final": False}, 5),
     unipc("golden", {**LDM, **V, **THIRD}, 5),
+    deis("golden", {**LDM, **V, **THIRD}, 5),
 ]
 
 
