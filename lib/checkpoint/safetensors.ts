@@ -3,8 +3,7 @@ import { InvalidArgumentError, LatentDiffusionError } from "../errors.js";
 import { settle } from "../native/calls.js";
 import type { CheckpointHandle, NativeWeight } from "../native/contract.js";
 import { native } from "../native/open.js";
-import type { StoredTensor, Weight } from "../torch/script-module.js";
-import { handleOf, Tensor } from "../torch/tensor.js";
+import { lowerWeight, type StoredTensor, type Weight } from "../torch/script-module.js";
 import { replaceFile } from "../files/atomic-file.js";
 import { inSteps } from "../files/json.js";
 import { byteLength, PREFIX_BYTES, readHeader, STORED_DTYPES } from "../files/safetensors-header.js";
@@ -150,8 +149,4 @@ function checkName(name: string): string {
     );
   }
   return name;
-}
-
-function lowerWeight(weight: Weight): NativeWeight {
-  return weight instanceof Tensor ? handleOf(weight) : [weight.file, weight.dtype, weight.shape, weight.offset];
 }

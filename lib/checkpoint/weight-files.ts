@@ -5,6 +5,12 @@ import { raiseIo } from "../files/atomic-file.js";
 
 const STEM = "diffusion_pytorch_model";
 
+/** How weights are stored: safetensors, which can hold nothing else, or as `torch.save` writes them. */
+export type WeightFormat = "safetensors" | "bin";
+
+/** In the order in which they are looked for. */
+export const WEIGHT_FORMATS: readonly WeightFormat[] = ["safetensors", "bin"];
+
 /** Where a component's weights are, under diffusers' names. */
 export interface WeightFiles {
   readonly single: string;
@@ -21,16 +27,16 @@ export interface WeightFiles {
  * Name the files of one set of weights. Variants are `diffusion_pytorch_model.fp16.safetensors` and the like.
  * @throws InvalidArgumentError for a variant that could not be part of a plain file name
  */
-export function weightFiles(variant?: string): WeightFiles {
+export function weightFiles(variant?: string, format: WeightFormat = "safetensors"): WeightFiles {
   const infix = variant === undefined ? "" : `.${checkVariant(variant)}`;
   const escaped = infix.replaceAll(".", "\\.");
-  const shards = new RegExp(`^${STEM}(${escaped}-\\d{5}-of-\\d{5}|-\\d{5}-of-\\d{5}${escaped})\\.safetensors$`);
+  const shards = new RegExp(`^${STEM}(${escaped}-\\d{5}-of-\\d{5}|-\\d{5}-of-\\d{5}${escaped})\\.${format}$`);
   const padded = (value: number): string => String(value).padStart(5, "0");
   return {
-    single: `${STEM}${infix}.safetensors`,
-    index: `${STEM}.safetensors.index${infix}.json`,
-    legacyIndex: variant === undefined ? null : `${STEM}.safetensors${infix}.index.json`,
-    shard: (number, count) => `${STEM}${infix}-${padded(number)}-of-${padded(count)}.safetensors`,
+    single: `${STEM}${infix}.${format}`,
+    index: `${STEM}.${format}.index${infix}.json`,
+    legacyIndex: variant === undefined ? null : `${STEM}.${format}${infix}.index.json`,
+    shard: (number, count) => `${STEM}${infix}-${padded(number)}-of-${padded(count)}.${format}`,
     isShard: (name) => shards.test(name),
   };
 }
@@ -61,8 +67,8 @@ export async function listFolder(folder: string): Promise<ReadonlySet<string>> {
 /** Find the variants that a folder holds weights of, under either naming; "" stands for the weights without a variant. */
 export function findVariants(names: Iterable<string>): string[] {
   const patterns = [
-    new RegExp(`^${STEM}(?:\\.(?<variant>[\\w.-]+?))?(?:-\\d{5}-of-\\d{5})?\\.safetensors$`),
-    new RegExp(`^${STEM}-\\d{5}-of-\\d{5}\\.(?<variant>[\\w.-]+)\\.safetensors$`),
+    new RegExp(`^${STEM}(?:\\.(?<variant>[\\w.-]+?))?(?:-\\d{5}-of-\\d{5})?\\.(?:safetensors|bin)$`),
+    new RegExp(`^${STEM}-\\d{5}-of-\\d{5}\\.(?<variant>[\\w.-]+)\\.(?:safetensors|bin)$`),
   ];
   const found = new Set<string>();
   for (const name of names) {
@@ -79,7 +85,7 @@ export function weightsNotFound(
   variant: string | undefined,
 ): LatentDiffusionError {
   const files = weightFiles(variant);
-  const wanted = `Expected ${files.single} or ${files.index} in ${folder}`;
+  const wanted = `Expected ${files.single} or ${files.index} (or .bin) in ${folder}`;
   const variants = findVariants(names);
   const named = variants.filter((name) => name !== "").map((name) => JSON.stringify(name));
   const advice: string[] = [];
@@ -89,16 +95,6 @@ export function weightsNotFound(
     advice.push(
       `it holds the variant${named.length > 1 ? "s" : ""} ${named.join(", ")}: pass { variant: ${named[0] ?? ""} }`,
     );
-  const pickle = [...names].find(
-    (name) => name.startsWith(STEM) && (name.endsWith(".bin") || name.endsWith(".bin.index.json")),
-  );
-  if (pickle !== undefined && advice.length === 0) {
-    advice.push(
-      `it holds ${pickle}, a Python pickle, which this package does not read yet; to convert it once, in Python: ` +
-        "model = Class.from_pretrained(folder, use_safetensors=False); model.save_pretrained(folder), " +
-        "with diffusers' UNet2DModel or VQModel for Class",
-    );
-  }
   if (advice.length === 0)
     advice.push(names.size === 0 ? "the folder is empty" : `it holds ${shortList([...names].sort())}`);
   return new LatentDiffusionError("ERR_CHECKPOINT_NOT_FOUND", `${wanted}, but ${advice.join("; ")}`);

@@ -5,7 +5,15 @@ import type { StoredTensor, Weight } from "../torch/script-module.js";
 import { readJsonObject } from "../config/config-file.js";
 import { isJsonObject } from "../files/json.js";
 import { SafetensorsFile } from "./safetensors.js";
-import { listFolder, shortList, weightFiles, weightsNotFound } from "./weight-files.js";
+import { openTorchWeights } from "./torch-file.js";
+import {
+  listFolder,
+  shortList,
+  WEIGHT_FORMATS,
+  weightFiles,
+  type WeightFormat,
+  weightsNotFound,
+} from "./weight-files.js";
 
 export { type SaveWeightsOptions, saveWeights } from "./save-weights.js";
 
@@ -19,20 +27,42 @@ export interface OpenWeights {
   dispose(): void;
 }
 
+/** One open file of weights. */
+interface WeightFile {
+  readonly path: string;
+  readonly tensors: ReadonlyMap<string, StoredTensor>;
+  dispose(): void;
+}
+
+/** How a file of each format is opened; both read only tensors, and run nothing. */
+const OPENERS: Readonly<Record<WeightFormat, (path: string) => Promise<WeightFile>>> = {
+  safetensors: (path) => SafetensorsFile.open(path),
+  bin: openTorchWeights,
+};
+
 /**
- * Open the weights in a component's folder: the shards that an index lists, else the single file.
+ * Open the weights in a component's folder: the shards that an index lists, else the single file; safetensors, else `.bin`.
  * @param options `variant`: `"fp16"` and the like; without it only weights without a variant are taken
  * @throws LatentDiffusionError `ERR_CHECKPOINT_NOT_FOUND` saying what the folder holds instead; `ERR_CHECKPOINT_INVALID`
  * @see diffusers.ModelMixin.from_pretrained
  */
 export async function openWeights(folder: string, options: { variant?: string } = {}): Promise<OpenWeights> {
-  const files = weightFiles(options.variant);
+  // Before the folder is looked at: an option that cannot be is the caller's mistake.
+  const formats = WEIGHT_FORMATS.map((format) => [format, weightFiles(options.variant, format)] as const);
   const names = await listFolder(folder);
-  const index = [files.index, files.legacyIndex].find((name) => name !== null && names.has(name));
-  if (index) return openShards(folder, index, names);
-  if (!names.has(files.single)) throw weightsNotFound(folder, names, options.variant);
-  const file = await SafetensorsFile.open(join(folder, files.single));
-  return { tensors: file.tensors, files: [file.path], dispose: () => file.dispose() };
+  for (const [format, { index, legacyIndex, single }] of formats) {
+    const found = [index, legacyIndex].find((name) => name !== null && names.has(name));
+    if (found) return openShards(folder, found, names, format);
+    if (!names.has(single)) continue;
+    const { path, tensors, dispose } = await openFile(format, join(folder, single));
+    return { tensors, files: [path], dispose };
+  }
+  throw weightsNotFound(folder, names, options.variant);
+}
+
+async function openFile(format: WeightFormat, path: string): Promise<WeightFile> {
+  const file = await OPENERS[format](path);
+  return { path: file.path, tensors: file.tensors, dispose: () => file.dispose() };
 }
 
 /**
@@ -40,14 +70,21 @@ export async function openWeights(folder: string, options: { variant?: string } 
  * @throws LatentDiffusionError `ERR_CHECKPOINT_NOT_FOUND` if there is no such folder
  */
 export async function hasVariant(folder: string, variant: string): Promise<boolean> {
-  const { index, legacyIndex, single } = weightFiles(variant);
+  const files = WEIGHT_FORMATS.map((format) => weightFiles(variant, format));
   const names = await listFolder(folder);
-  return [index, legacyIndex, single].some((name) => name !== null && names.has(name));
+  return files.some(({ index, legacyIndex, single }) =>
+    [index, legacyIndex, single].some((name) => name !== null && names.has(name)),
+  );
 }
 
-async function openShards(folder: string, indexName: string, names: ReadonlySet<string>): Promise<OpenWeights> {
+async function openShards(
+  folder: string,
+  indexName: string,
+  names: ReadonlySet<string>,
+  format: WeightFormat,
+): Promise<OpenWeights> {
   const path = join(folder, indexName);
-  const weightMap = await readWeightMap(path);
+  const weightMap = await readWeightMap(path, format);
   const shards = [...new Set(weightMap.values())].sort();
   const missing = shards.filter((shard) => !names.has(shard));
   if (missing.length > 0) {
@@ -56,12 +93,12 @@ async function openShards(folder: string, indexName: string, names: ReadonlySet<
       `${path} lists files that are not in the folder: ${shortList(missing)}`,
     );
   }
-  const open: SafetensorsFile[] = [];
+  const open: WeightFile[] = [];
   const dispose = (): void => open.forEach((file) => file.dispose());
   try {
-    for (const shard of shards) open.push(await SafetensorsFile.open(join(folder, shard)));
+    for (const shard of shards) open.push(await openFile(format, join(folder, shard)));
     return {
-      tensors: collectTensors(path, weightMap, new Map(shards.map((shard, i) => [shard, open[i] as SafetensorsFile]))),
+      tensors: collectTensors(path, weightMap, new Map(shards.map((shard, i) => [shard, open[i] as WeightFile]))),
       files: open.map((file) => file.path),
       dispose,
     };
@@ -71,23 +108,23 @@ async function openShards(folder: string, indexName: string, names: ReadonlySet<
   }
 }
 
-async function readWeightMap(path: string): Promise<ReadonlyMap<string, string>> {
+async function readWeightMap(path: string, format: WeightFormat): Promise<ReadonlyMap<string, string>> {
   const { weight_map: weightMap } = await readJsonObject(path);
   if (!isJsonObject(weightMap)) throw invalid(path, "it has no weight_map object");
   const entries = Object.entries(weightMap).map(([name, shard]): [string, string] => [
     name,
-    checkShardName(path, name, shard),
+    checkShardName(path, name, shard, format),
   ]);
   if (entries.length === 0) throw invalid(path, "its weight_map is empty");
   return new Map(entries);
 }
 
 /** A shard stands in the index's own folder: a name with a path in it could read any file of the machine. */
-function checkShardName(path: string, tensor: string, shard: unknown): string {
-  if (typeof shard !== "string" || !/^[^/\\:\0]+\.safetensors$/.test(shard)) {
+function checkShardName(path: string, tensor: string, shard: unknown, format: WeightFormat): string {
+  if (typeof shard !== "string" || !/^[^/\\:\0]+$/.test(shard) || !shard.slice(1).endsWith(`.${format}`)) {
     throw invalid(
       path,
-      `Expected a plain *.safetensors file name for ${JSON.stringify(tensor)} but received ${JSON.stringify(shard)}`,
+      `Expected a plain *.${format} file name for ${JSON.stringify(tensor)} but received ${JSON.stringify(shard)}`,
     );
   }
   return shard;
@@ -97,7 +134,7 @@ function checkShardName(path: string, tensor: string, shard: unknown): string {
 function collectTensors(
   path: string,
   weightMap: ReadonlyMap<string, string>,
-  files: ReadonlyMap<string, SafetensorsFile>,
+  files: ReadonlyMap<string, WeightFile>,
 ): ReadonlyMap<string, StoredTensor> {
   const tensors = new Map<string, StoredTensor>();
   const problems: string[] = [];

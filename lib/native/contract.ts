@@ -59,9 +59,16 @@ export interface ModuleSpec {
   readonly children: readonly (readonly [name: string, spec: ModuleSpec])[];
 }
 
-/** Where one parameter's values are: in memory, or in an open file from `offset` on (little-endian, contiguous). */
+/** Where one parameter's values are: in memory, or in an open file from `offset` on (little-endian; contiguous without strides). */
 export type NativeWeight =
-  TensorHandle | readonly [file: CheckpointHandle, dtype: DType, shape: readonly number[], offset: number];
+  | TensorHandle
+  | readonly [
+      file: CheckpointHandle,
+      dtype: DType,
+      shape: readonly number[],
+      offset: number,
+      strides: readonly number[] | undefined,
+    ];
 
 export interface ModuleInfo {
   readonly methods: readonly string[];

@@ -40,6 +40,14 @@ export interface StoredTensor {
   readonly shape: readonly number[];
   /** Bytes from the start of the file. */
   readonly offset: number;
+  /** In elements; absent for a contiguous tensor. */
+  readonly strides?: readonly number[];
+}
+
+/** A weight as the addon takes it. */
+export function lowerWeight(weight: Weight): NativeWeight {
+  if (weight instanceof Tensor) return handleOf(weight);
+  return [weight.file, weight.dtype, weight.shape, weight.offset, weight.strides];
 }
 
 export type ScriptArgument = Tensor | number | boolean | null;
@@ -312,11 +320,7 @@ export class ScriptModule {
   }
 
   #lowerWeights(): NativeWeight[] | null {
-    return (
-      this.#weights?.map((weight) =>
-        weight instanceof Tensor ? handleOf(weight) : [weight.file, weight.dtype, weight.shape, weight.offset],
-      ) ?? null
-    );
+    return this.#weights?.map(lowerWeight) ?? null;
   }
 
   #checkBaked(device: Device, dtype: FloatingDType): void {

@@ -26,6 +26,7 @@ std::vector<Weight> ToWeights(const Napi::Value& value) {
         ToDtype(tuple.Get(1U)),
         ToShape(tuple.Get(2U)),
         static_cast<uint64_t>(ToInt64(tuple.Get(3U))),
+        tuple.Get(4U).IsUndefined() ? std::vector<int64_t>() : ToShape(tuple.Get(4U)),
     });
   }
   return weights;

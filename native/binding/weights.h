@@ -16,7 +16,7 @@ struct HandleName<RandomAccessFile> {
   static constexpr const char* value = "checkpoint";
 };
 
-// An array of tensor handles and [file, dtype, shape, offset] tuples.
+// An array of tensor handles and [file, dtype, shape, offset, strides?] tuples.
 std::vector<Weight> ToWeights(const Napi::Value& value);
 
 }  // namespace latent_diffusion

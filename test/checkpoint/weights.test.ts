@@ -222,11 +222,9 @@ t.test("what is not there is told, with what is there instead", async (t) => {
     variants: {
       "diffusion_pytorch_model.fp16.safetensors": "",
       "diffusion_pytorch_model.non_ema-00001-of-00002.safetensors": "",
-      "diffusion_pytorch_model-00001-of-00002.old.safetensors": "",
+      "diffusion_pytorch_model-00001-of-00002.old.bin": "",
     },
     plain: { [SINGLE]: "" },
-    pickle: { "diffusion_pytorch_model.bin": "", "config.json": "{}" },
-    "pickled shards": { "diffusion_pytorch_model.bin.index.json": "" },
     file: "",
   });
   const fails = (name: string, message: RegExp, options?: { variant?: string }): Promise<unknown> =>
@@ -235,7 +233,7 @@ t.test("what is not there is told, with what is there instead", async (t) => {
   await fails("file", /file is not a folder/);
   await fails(
     "empty",
-    /Expected diffusion_pytorch_model.safetensors or .*index.json in .*empty, but the folder is empty/,
+    /Expected diffusion_pytorch_model.safetensors or .*index.json \(or .bin\) in .*empty, but the folder is empty/,
   );
   await fails("foreign", /but it holds config.json, model.onnx/);
   await fails("variants", /but it holds the variants "fp16", "non_ema", "old": pass \{ variant: "fp16" \}/);
@@ -243,11 +241,38 @@ t.test("what is not there is told, with what is there instead", async (t) => {
     variant: "ema",
   });
   await fails("plain", /it holds weights without a variant: leave the option out/, { variant: "fp16" });
-  await fails(
-    "pickle",
-    /it holds diffusion_pytorch_model.bin, a Python pickle.*use_safetensors=False.*save_pretrained/,
-  );
-  await fails("pickled shards", /it holds diffusion_pytorch_model.bin.index.json, a Python pickle/);
+});
+
+t.test("files of torch.save are read where there is no safetensors", async (t) => {
+  const written = join(__dirname, "..", "fixtures", "torch-save");
+  const bin = readFileSync(join(written, "zip.bin"));
+  const shard = "diffusion_pytorch_model-00001-of-00001.bin";
+  const map = Object.fromEntries([...readTensors(join(written, "expected.safetensors")).keys()].map((k) => [k, shard]));
+  const folder = t.testdir({
+    single: { "diffusion_pytorch_model.bin": bin },
+    variant: { "diffusion_pytorch_model.fp16.bin": bin },
+    sharded: { [shard]: bin, "diffusion_pytorch_model.bin.index.json": JSON.stringify({ weight_map: map }) },
+    mixed: { "diffusion_pytorch_model.bin.index.json": JSON.stringify({ weight_map: { a: "x.safetensors" } }) },
+    damaged: { "diffusion_pytorch_model.bin": bin.subarray(0, 5000) },
+  });
+  for (const [name, options, file] of [
+    ["single", {}, "diffusion_pytorch_model.bin"],
+    ["variant", { variant: "fp16" }, "diffusion_pytorch_model.fp16.bin"],
+    ["sharded", {}, shard],
+  ] as const) {
+    const { tensors, files } = await open(t, join(folder, name), options);
+    t.strictSame([...tensors.keys()].sort(), Object.keys(map).sort(), name);
+    t.strictSame(files, [join(folder, name, file)]);
+  }
+  t.equal(await hasVariant(join(folder, "variant"), "fp16"), true);
+  await t.rejects(openWeights(join(folder, "variant")), { message: /it holds the variant "fp16"/ });
+  await t.rejects(openWeights(join(folder, "mixed")), {
+    code: "ERR_CHECKPOINT_INVALID",
+    message: /Expected a plain \*\.bin file name for "a" but received "x\.safetensors"/,
+  });
+  await t.rejects(openWeights(join(folder, "damaged")), { code: "ERR_CHECKPOINT_INVALID", message: /cut short/ });
+  await saveWeights(join(folder, "sharded"), weights({ a: 1 }));
+  t.strictSame([...(await open(t, join(folder, "sharded"))).tensors.keys()], ["a"], "safetensors comes first");
 });
 
 t.test("a variant is part of a plain file name", async (t) => {
