@@ -3,7 +3,16 @@ export { AbortError, type ErrorCode, InvalidArgumentError, LatentDiffusionError 
 export { Generator } from "./torch/generator.js";
 export { type GridOptions, makeGrid } from "./image/grid.js";
 export { Image, type ImageChannels, type ImageFormat, type ImageFormatOptions, type ImageSize } from "./image/image.js";
-export { type FromConfigOptions, type FromPretrainedOptions } from "./models/network-model.js";
+export {
+  type FromConfigOptions,
+  type FromPretrainedOptions,
+  type NetworkClass,
+  type NetworkKind,
+  type NetworkModel,
+  type NetworkParts,
+} from "./models/network-model.js";
+export { type ScriptNetwork } from "./models/script-network.js";
+export { type SampleSizes } from "./models/unet-2d/network.js";
 export type { ExecutionOptions, ExecutionTarget, MoveOptions } from "./torch/execution.js";
 export { type UNet2DConfig, type UNet2DConfigKeys } from "./models/unet-2d/config.js";
 export { type UNet2DForwardOptions, UNet2DModel, type UNet2DOutput } from "./models/unet-2d/model.js";

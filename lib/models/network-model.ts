@@ -6,22 +6,21 @@ import { abortableResource, InvalidArgumentError, LatentDiffusionError, throwIfA
 import { Generator } from "../torch/generator.js";
 import type { Device, DType, ModuleSpec } from "../native/contract.js";
 import type { Config, ConfigClass } from "../config/config.js";
-import { configFile, readConfig } from "../config/config-file.js";
+import { configFile, type JsonObject, readConfig } from "../config/config-file.js";
 import {
   checkTensorCount,
   matchWeights,
-  type OpenWeights,
   openWeights,
   renameLegacyAttention,
   saveWeights,
   type SaveWeightsOptions,
 } from "../checkpoint/weights.js";
-import { ScriptModule } from "../torch/script-module.js";
+import { ScriptModule, type Weight } from "../torch/script-module.js";
 import { Tensor } from "../torch/tensor.js";
 import { checkOptions, checkSignal, checkString, unexpected } from "../validate.js";
 import { initialWeights } from "./initial-weights.js";
 import { ScriptNetwork } from "./script-network.js";
-import { EXECUTION_OPTIONS, type ExecutionOptions } from "../torch/execution.js";
+import { EXECUTION_OPTIONS, type ExecutionOptions, type MoveOptions } from "../torch/execution.js";
 
 const CONFIG_FILE = "config.json";
 
@@ -43,66 +42,57 @@ export interface FromPretrainedOptions extends ExecutionOptions {
   signal?: AbortSignal;
 }
 
-interface HasSpec {
-  readonly spec: ModuleSpec;
-}
-
 /** What tells one class of network from another. */
-export interface NetworkClass<Keys extends object, Network extends HasSpec> extends ConfigClass<Keys> {
-  /** Check a config, and write the network for it. */
-  readonly write: (config: object) => { readonly config: Config<Keys>; readonly network: Network };
+export interface NetworkKind<Keys extends object> extends ConfigClass<Keys> {
+  /** @internal Check a config, and write the network for it. */
+  readonly write: (config: object) => { readonly config: Config<Keys>; readonly spec: ModuleSpec };
 }
 
-/** What {@link NetworkModel}'s subclasses are made of. */
-export interface NetworkParts<Keys extends object, Network> {
-  readonly kind: ConfigClass<Keys>;
+/** A class of networks, as the static methods of {@link NetworkModel} see it. */
+export interface NetworkClass<Keys extends object, Model> {
+  new (parts: NetworkParts<Keys>): Model;
+  readonly kind: NetworkKind<Keys>;
+}
+
+/** What a network is made of: `fromConfig` and `fromPretrained` hand it to the constructor. */
+export interface NetworkParts<Keys extends object> {
+  readonly kind: NetworkKind<Keys>;
   readonly config: Config<Keys>;
-  readonly network: Network;
   readonly module: ScriptModule;
   /** Let the weights go: close the files, or free the tensors. */
   readonly release: () => void;
 }
 
 /** Make a network with random weights; the config is checked before any other work. */
-export async function initializeNetwork<Keys extends object, Network extends HasSpec>(
-  kind: NetworkClass<Keys, Network>,
+async function initializeNetwork<Keys extends object>(
+  kind: NetworkKind<Keys>,
   given: object,
   options: FromConfigOptions | undefined,
-): Promise<NetworkParts<Keys, Network>> {
+): Promise<NetworkParts<Keys>> {
   const { className, write } = kind;
-  const { generator, signal, ...execution } = checkOptions(
-    options,
-    [...EXECUTION_OPTIONS, "generator", "signal"],
-    `${className}.fromConfig`,
-  );
+  const known = [...EXECUTION_OPTIONS, "generator", "signal"];
+  const { generator, signal, ...execution } = checkOptions(options, known, `${className}.fromConfig`);
   if (generator !== undefined && (!(generator instanceof Generator) || generator.device !== "cpu")) {
     throw unexpected("a Generator on the CPU", "generator", generator);
   }
   checkExecution(execution);
   throwIfAborted(checkSignal(signal, "signal"));
-  const { config, network } = write(given);
+  const { config, spec } = write(given);
   const source = generator ?? Generator.fromSeed(randomInt(2 ** 47));
-  const drawing = initialWeights(network.spec, source).finally(() => {
+  const drawing = initialWeights(spec, source).finally(() => {
     if (!generator) source.dispose();
   });
   const weights = await abortableResource(drawing, signal, (late) => late.forEach((tensor) => tensor.dispose()));
   const release = (): void => weights.forEach((tensor) => tensor.dispose());
-  try {
-    const defining = ScriptModule.define(network.spec, weights, execution);
-    const module = await abortableResource(defining, signal, (late) => late.dispose());
-    return { kind, config, network, module, release };
-  } catch (error) {
-    release();
-    throw error;
-  }
+  return define({ kind, config, release }, spec, weights, { ...execution, signal });
 }
 
 /** Make a network with the weights of a folder in diffusers' layout. */
-export async function loadNetwork<Keys extends object, Network extends HasSpec>(
-  kind: NetworkClass<Keys, Network>,
+async function loadNetwork<Keys extends object>(
+  kind: NetworkKind<Keys>,
   folder: string,
   options: FromPretrainedOptions | undefined,
-): Promise<NetworkParts<Keys, Network>> {
+): Promise<NetworkParts<Keys>> {
   const { className, write } = kind;
   const known = [...EXECUTION_OPTIONS, "subfolder", "variant", "signal"];
   const { subfolder, variant, signal, ...execution } = checkOptions(options, known, `${className}.fromPretrained`);
@@ -110,19 +100,35 @@ export async function loadNetwork<Keys extends object, Network extends HasSpec>(
   if (variant !== undefined) checkString(variant, "variant");
   checkExecution(execution);
   throwIfAborted(checkSignal(signal, "signal"));
-  const { config, network } = write(await readConfig(path, CONFIG_FILE, className));
+  const { config, spec } = write(await readConfig(path, CONFIG_FILE, className));
   throwIfAborted(signal);
-  const files: OpenWeights = await openWeights(path, { variant });
+  const files = await openWeights(path, { variant });
+  const release = (): void => files.dispose();
+  let weights: ReadonlyMap<string, Weight>;
   try {
-    const parameters = parametersOf(network.spec);
+    const parameters = parametersOf(spec);
     checkTensorCount(parameters.length, files.tensors.size, path);
-    const weights = matchWeights(parameters, renameLegacyAttention(files.tensors), path);
+    weights = matchWeights(parameters, renameLegacyAttention(files.tensors), path);
     throwIfAborted(signal);
-    const defining = ScriptModule.define(network.spec, weights, execution);
-    const module = await abortableResource(defining, signal, (late) => late.dispose());
-    return { kind, config, network, module, release: () => files.dispose() };
   } catch (error) {
-    files.dispose();
+    release();
+    throw error;
+  }
+  return define({ kind, config, release }, spec, weights, { ...execution, signal });
+}
+
+/** Compile a network; if that fails, its weights are let go. */
+async function define<Keys extends object>(
+  parts: Omit<NetworkParts<Keys>, "module">,
+  spec: ModuleSpec,
+  weights: ReadonlyMap<string, Weight>,
+  { signal, ...execution }: MoveOptions,
+): Promise<NetworkParts<Keys>> {
+  try {
+    const defining = ScriptModule.define(spec, weights, execution);
+    return { ...parts, module: await abortableResource(defining, signal, (late) => late.dispose()) };
+  } catch (error) {
+    parts.release();
     throw error;
   }
 }
@@ -133,34 +139,62 @@ export function parametersOf(spec: ModuleSpec, prefix = ""): (readonly [name: st
   return [...own, ...spec.children.flatMap(([name, child]) => parametersOf(child, `${prefix}${name}.`))];
 }
 
-/** What the classes of networks have in common: a config, and weights that are saved and let go. */
-export abstract class NetworkModel<Keys extends object, Network> extends ScriptNetwork {
+/** What the classes of networks have in common: a config, and weights that are loaded, saved and let go. */
+export abstract class NetworkModel<Keys extends object> extends ScriptNetwork {
   /** diffusers' name of the class, as `model_index.json` writes it. */
   readonly className: string;
   /** Every key of the class, with diffusers' spelling and defaults, and what else the file held; frozen. */
   readonly config: Config<Keys>;
-  readonly #kind: ConfigClass<Keys>;
-  readonly #network: Network;
+  readonly #kind: NetworkKind<Keys>;
   readonly #release: () => void;
 
-  protected constructor(parts: NetworkParts<Keys, Network>) {
-    // Not for callers, and JavaScript lets them: what the two static methods hand over has a ScriptModule.
+  /** Not for callers: use {@link NetworkModel.fromConfig} or {@link NetworkModel.fromPretrained}. */
+  constructor(parts: NetworkParts<Keys>) {
+    // JavaScript lets callers come here: what the two static methods hand over has a ScriptModule.
     if (!(parts?.module instanceof ScriptModule))
       throw new InvalidArgumentError(
         "A network is not constructed directly; use fromConfig(config) or fromPretrained(folder)",
       );
-    const { kind, config, network, module, release } = parts;
+    const { kind, config, module, release } = parts;
     super(module);
     this.className = kind.className;
     this.#kind = kind;
     this.config = config;
-    this.#network = network;
     this.#release = release;
   }
 
-  /** What was written for the config. */
-  protected get network(): Network {
-    return this.#network;
+  /**
+   * Make a network with random weights, initialised as PyTorch and diffusers do.
+   * @param config keys of diffusers' config.json; a key that is left out has diffusers' default
+   * @param options `generator` of the weights; `device`, `dtype` (default `"float32"`), `optimize`; `signal`
+   * @throws LatentDiffusionError `ERR_CONFIG_UNSUPPORTED` naming key and value; InvalidArgumentError for an unknown key or option; AbortError
+   * @see diffusers.ModelMixin.from_config
+   * @example
+   * const unet = await UNet2DModel.fromConfig({ sample_size: 32, block_out_channels: [32, 64, 64, 64] });
+   */
+  static async fromConfig<Keys extends object, Model>(
+    this: NetworkClass<Keys, Model>,
+    config: Partial<Keys> | JsonObject,
+    options?: FromConfigOptions,
+  ): Promise<Model> {
+    return new this(await initializeNetwork(this.kind, config, options));
+  }
+
+  /**
+   * Load a folder in diffusers' layout: `config.json` and safetensors, in one file or in shards.
+   * @param options `subfolder`, `variant`; `device`, `dtype` (default `"float32"`, whatever the file holds), `optimize`; `signal`
+   * @throws AbortError; LatentDiffusionError `ERR_CHECKPOINT_NOT_FOUND`, `ERR_CHECKPOINT_INVALID` listing every tensor that does not fit,
+   *   `ERR_CONFIG_UNSUPPORTED`, `ERR_DEVICE_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`
+   * @see diffusers.ModelMixin.from_pretrained
+   * @example
+   * const unet = await UNet2DModel.fromPretrained("models/demo", { subfolder: "unet", dtype: "bfloat16" });
+   */
+  static async fromPretrained<Keys extends object, Model>(
+    this: NetworkClass<Keys, Model>,
+    folder: string,
+    options?: FromPretrainedOptions,
+  ): Promise<Model> {
+    return new this(await loadNetwork(this.kind, folder, options));
   }
 
   /**

@@ -73,7 +73,7 @@ t.test(
 /** Names and shapes, or null if the configuration is refused. */
 function parametersHere(t: Test, mixture: Mixture): Record<string, readonly number[]> | null {
   try {
-    const { spec } =
+    const spec =
       mixture.class === "UNet2DModel"
         ? unet2dNetwork(completeUNet2DConfig(mixture.config))
         : vqNetwork(completeVQConfig(mixture.config));

@@ -1,21 +1,9 @@
 import { InvalidArgumentError, LatentDiffusionError } from "../../errors.js";
-import type { JsonObject } from "../../files/json.js";
 import { Tensor } from "../../torch/tensor.js";
 import { checkOptions, unexpected } from "../../validate.js";
-import {
-  checkFeatures,
-  checkTensor,
-  formatShape,
-  type FromConfigOptions,
-  type FromPretrainedOptions,
-  initializeNetwork,
-  loadNetwork,
-  mismatch,
-  type NetworkClass,
-  NetworkModel,
-} from "../network-model.js";
+import { checkFeatures, checkTensor, formatShape, mismatch, type NetworkKind, NetworkModel } from "../network-model.js";
 import { completeUNet2DConfig, UNET_2D_CLASS, type UNet2DConfigKeys } from "./config.js";
-import { type UNet2DNetwork, unet2dNetwork } from "./network.js";
+import { type SampleSizes, sampleSizesOf, timeEmbeddingSize, unet2dNetwork } from "./network.js";
 
 /** What a UNet makes. */
 export interface UNet2DOutput {
@@ -29,45 +17,23 @@ export interface UNet2DForwardOptions {
   signal?: AbortSignal;
 }
 
-const CLASS: NetworkClass<UNet2DConfigKeys, UNet2DNetwork> = {
-  ...UNET_2D_CLASS,
-  write: (given) => {
-    const config = completeUNet2DConfig(given);
-    return { config, network: unet2dNetwork(config) };
-  },
-};
-
 /**
  * The network that predicts the noise (or what the scheduler's `prediction_type` says) in latents.
  * @see diffusers.UNet2DModel
  */
-export class UNet2DModel extends NetworkModel<UNet2DConfigKeys, UNet2DNetwork> {
-  /**
-   * Make a network with random weights, initialised as PyTorch does.
-   * @param config keys of diffusers' config.json; what is left out has diffusers' default
-   * @throws LatentDiffusionError `ERR_CONFIG_UNSUPPORTED` naming key and value; InvalidArgumentError for an unknown key or option
-   */
-  static async fromConfig(
-    config: Partial<UNet2DConfigKeys> | JsonObject,
-    options?: FromConfigOptions,
-  ): Promise<UNet2DModel> {
-    return new UNet2DModel(await initializeNetwork(CLASS, config, options));
-  }
+export class UNet2DModel extends NetworkModel<UNet2DConfigKeys> {
+  /** The class's name, keys and defaults. */
+  static readonly kind: NetworkKind<UNet2DConfigKeys> = {
+    ...UNET_2D_CLASS,
+    write: (given) => {
+      const config = completeUNet2DConfig(given);
+      return { config, spec: unet2dNetwork(config) };
+    },
+  };
 
-  /**
-   * Load a folder in diffusers' layout: `config.json` and safetensors, in one file or in shards.
-   * @param options `subfolder`, `variant`; `device`, `dtype` (default `"float32"`, whatever the file holds), `optimize`
-   * @throws LatentDiffusionError `ERR_CHECKPOINT_NOT_FOUND`, `ERR_CHECKPOINT_INVALID` listing every tensor that does not fit,
-   *   `ERR_CONFIG_UNSUPPORTED`, `ERR_DEVICE_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`
-   */
-  static async fromPretrained(folder: string, options?: FromPretrainedOptions): Promise<UNet2DModel> {
-    return new UNet2DModel(await loadNetwork(CLASS, folder, options));
-  }
-
-  /** What height and width of a sample must be: multiples of 2^(levels - 1), and with a reflecting border two of them. */
-  get sampleSizes(): { readonly multiple: number; readonly least: number } {
-    const { sizeMultiple, minSize } = this.network;
-    return { multiple: sizeMultiple, least: minSize };
+  /** What heights and widths of a sample the network takes: multiples of 2^(levels - 1), and two of them with a reflecting border. */
+  get sampleSizes(): SampleSizes {
+    return sampleSizesOf(this.config);
   }
 
   /**
@@ -98,15 +64,14 @@ export class UNet2DModel extends NetworkModel<UNet2DConfigKeys, UNet2DNetwork> {
   }
 
   #checkSize(height: number, width: number): void {
-    const { sizeMultiple, minSize } = this.network;
+    const { multiple, least } = this.sampleSizes;
     for (const [name, size] of [
       ["height", height],
       ["width", width],
     ] as const) {
-      if (size % sizeMultiple !== 0 || size < minSize) {
-        const least = minSize > sizeMultiple ? ` of at least ${minSize}` : "";
-        throw mismatch(`a multiple of ${sizeMultiple}${least}`, `the ${name} of sample`, String(size));
-      }
+      if (size % multiple === 0 && size >= least) continue;
+      const bound = least > multiple ? ` of at least ${least}` : "";
+      throw mismatch(`a multiple of ${multiple}${bound}`, `the ${name} of sample`, String(size));
     }
   }
 
@@ -148,7 +113,7 @@ export class UNet2DModel extends NetworkModel<UNet2DConfigKeys, UNet2DNetwork> {
       );
     const labels = checkTensor(classLabels, "classLabels", this.device);
     const { shape, dtype } = labels;
-    const tail = class_embed_type === "identity" ? [this.network.timeEmbedDim] : [];
+    const tail = class_embed_type === "identity" ? [timeEmbeddingSize(this.config)] : [];
     const [first, ...rest] = shape;
     if ((first !== batch && first !== 1) || formatShape(rest) !== formatShape(tail)) {
       throw mismatch(`a tensor of shape ${formatShape([batch, ...tail])}`, "classLabels", formatShape(shape));

@@ -26,16 +26,6 @@ import {
 import { type Features, residualName, type Trace, traceUp } from "./trace.js";
 import { upBlock, type UpBlockOptions } from "./up-blocks.js";
 
-/** A UNet as TorchScript, and what its input must be. */
-export interface UNet2DNetwork {
-  readonly spec: ModuleSpec;
-  /** Height and width must be multiples of it. */
-  readonly sizeMultiple: number;
-  /** The smallest height and width: a reflecting border needs two pixels. */
-  readonly minSize: number;
-  readonly timeEmbedDim: number;
-}
-
 /** What the blocks of one network share. */
 interface Shape {
   readonly config: UNet2DConfig;
@@ -45,15 +35,44 @@ interface Shape {
   readonly upTypes: readonly UpBlockType[];
 }
 
+/** Size of the time embedding. */
+export function timeEmbeddingSize({ time_embedding_dim, block_out_channels }: UNet2DConfig): number {
+  return time_embedding_dim || (block_out_channels[0] ?? 0) * 4;
+}
+
+/** What heights and widths a network takes. */
+export interface SampleSizes {
+  /** Each is a multiple of this number. */
+  readonly multiple: number;
+  /** Each is at least this number. */
+  readonly least: number;
+}
+
+/** The sizes of a sample: halving must come out even, and a reflecting border needs two pixels. */
+export function sampleSizesOf(config: UNet2DConfig): SampleSizes {
+  const levels = config.block_out_channels.length;
+  const multiple = 2 ** (levels - 1);
+  const reflects = levels > 1 && [...downTypesOf(config), ...upTypesOf(config)].some((type) => type.startsWith("K"));
+  return { multiple, least: reflects ? 2 * multiple : multiple };
+}
+
+function downTypesOf({ down_block_types }: UNet2DConfig): DownBlockType[] {
+  return down_block_types.map((name) => blockType(name, DOWN_BLOCKS) ?? "DownBlock2D");
+}
+
+function upTypesOf({ up_block_types }: UNet2DConfig): UpBlockType[] {
+  return up_block_types.map((name) => blockType(name, UP_BLOCKS) ?? "UpBlock2D");
+}
+
 /**
  * Write the network of a checked config.
  * @throws LatentDiffusionError `ERR_CONFIG_UNSUPPORTED` where the blocks do not fit together, as diffusers fails in its forward
  * @see diffusers.UNet2DModel
  */
-export function unet2dNetwork(config: UNet2DConfig): UNet2DNetwork {
+export function unet2dNetwork(config: UNet2DConfig): ModuleSpec {
   const channels = config.block_out_channels;
   const base = channels[0] ?? 0;
-  const timeChannels = config.time_embedding_dim || base * 4;
+  const timeChannels = timeEmbeddingSize(config);
   const shape: Shape = {
     config,
     style: {
@@ -65,17 +84,10 @@ export function unet2dNetwork(config: UNet2DConfig): UNet2DNetwork {
       activation: activationOf(config.act_fn),
     },
     levels: channels.length,
-    downTypes: config.down_block_types.map((name) => blockType(name, DOWN_BLOCKS) ?? "DownBlock2D"),
-    upTypes: config.up_block_types.map((name) => blockType(name, UP_BLOCKS) ?? "UpBlock2D"),
+    downTypes: downTypesOf(config),
+    upTypes: upTypesOf(config),
   };
-  const sizeMultiple = 2 ** (shape.levels - 1);
-  const reflects = shape.levels > 1 && [...shape.downTypes, ...shape.upTypes].some((type) => type.startsWith("K"));
-  return {
-    spec: assemble(shape, base),
-    sizeMultiple,
-    minSize: reflects ? 2 * sizeMultiple : sizeMultiple,
-    timeEmbedDim: timeChannels,
-  };
+  return assemble(shape, base);
 }
 
 function assemble(shape: Shape, base: number): ModuleSpec {

@@ -1,22 +1,10 @@
 import { LatentDiffusionError } from "../../errors.js";
-import type { JsonObject } from "../../files/json.js";
 import { op, Tensor } from "../../torch/tensor.js";
 import { runAt } from "../../torch/transient.js";
 import { checkBoolean, checkOptions } from "../../validate.js";
-import {
-  checkFeatures,
-  checkTensor,
-  formatShape,
-  type FromConfigOptions,
-  type FromPretrainedOptions,
-  initializeNetwork,
-  loadNetwork,
-  mismatch,
-  type NetworkClass,
-  NetworkModel,
-} from "../network-model.js";
+import { checkFeatures, checkTensor, formatShape, mismatch, type NetworkKind, NetworkModel } from "../network-model.js";
 import { completeVQConfig, VQ_CLASS, type VQConfigKeys } from "./config.js";
-import { type VQNetwork, vqNetwork } from "./network.js";
+import { codeSize, decodeStagesOf, halvingsOf, vqNetwork } from "./network.js";
 
 export interface VQEncoderOutput {
   /** `[batch, vq_embed_dim, height / 2^n, width / 2^n]`, not quantised. */
@@ -35,38 +23,19 @@ export interface VQDecodeOptions {
   signal?: AbortSignal;
 }
 
-const CLASS: NetworkClass<VQConfigKeys, VQNetwork> = {
-  ...VQ_CLASS,
-  write: (given) => {
-    const config = completeVQConfig(given);
-    return { config, network: vqNetwork(config) };
-  },
-};
-
 /**
  * The autoencoder with a codebook, which makes latents from pictures and pictures from latents.
  * @see diffusers.VQModel
  */
-export class VQModel extends NetworkModel<VQConfigKeys, VQNetwork> {
-  /**
-   * Make a network with random weights, initialised as PyTorch and diffusers do.
-   * @param config keys of diffusers' config.json; what is left out has diffusers' default
-   * @throws LatentDiffusionError `ERR_CONFIG_UNSUPPORTED` naming key and value; InvalidArgumentError for an unknown key or option
-   */
-  static async fromConfig(config: Partial<VQConfigKeys> | JsonObject, options?: FromConfigOptions): Promise<VQModel> {
-    return new VQModel(await initializeNetwork(CLASS, config, options));
-  }
-
-  /**
-   * Load a folder in diffusers' layout: `config.json` and safetensors, in one file or in shards. Where the file has no
-   * `scaling_factor`, `config.scaling_factor` is 1.
-   * @param options `subfolder`, `variant`; `device`, `dtype` (default `"float32"`, whatever the file holds), `optimize`
-   * @throws LatentDiffusionError `ERR_CHECKPOINT_NOT_FOUND`, `ERR_CHECKPOINT_INVALID` listing every tensor that does not fit,
-   *   `ERR_CONFIG_UNSUPPORTED`, `ERR_DEVICE_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`
-   */
-  static async fromPretrained(folder: string, options?: FromPretrainedOptions): Promise<VQModel> {
-    return new VQModel(await loadNetwork(CLASS, folder, options));
-  }
+export class VQModel extends NetworkModel<VQConfigKeys> {
+  /** The class's name, keys and defaults. */
+  static readonly kind: NetworkKind<VQConfigKeys> = {
+    ...VQ_CLASS,
+    write: (given) => {
+      const config = completeVQConfig(given);
+      return { config, spec: vqNetwork(config) };
+    },
+  };
 
   /**
    * Make latents from pictures.
@@ -95,7 +64,7 @@ export class VQModel extends NetworkModel<VQConfigKeys, VQNetwork> {
     );
     const codes = checkBoolean(forceNotQuantize, "forceNotQuantize") && this.config.lookup_from_codebook;
     if (codes) this.#checkCodes(z);
-    else checkFeatures(z, "z", this.network.embedDim, this);
+    else checkFeatures(z, "z", codeSize(this.config), this);
     return { sample: await this.#decodeStages(await this.#latentsOf(z, codes, forceNotQuantize, signal), signal) };
   }
 
@@ -126,7 +95,7 @@ export class VQModel extends NetworkModel<VQConfigKeys, VQNetwork> {
     // The latents, and what the stage before made of them.
     const held = [latents];
     try {
-      for (const stage of this.network.decodeStages) {
+      for (const stage of decodeStagesOf(this.config)) {
         const features = await runAt(this, held, () => this.#call(stage, [...held].reverse(), signal));
         held[1]?.dispose();
         held[1] = features;
@@ -147,7 +116,7 @@ export class VQModel extends NetworkModel<VQConfigKeys, VQNetwork> {
 
   #checkPicture(x: Tensor): void {
     const [, , height = 0, width = 0] = checkFeatures(x, "x", this.config.in_channels, this).shape;
-    const least = 2 ** this.network.halvings;
+    const least = 2 ** halvingsOf(this.config);
     for (const [name, size] of [
       ["height", height],
       ["width", width],

@@ -11,29 +11,36 @@ import { callItem, int, method, moduleList, moduleSpec } from "../torchscript/so
 import { activationOf } from "../unet-2d/config.js";
 import type { VQConfig } from "./config.js";
 
-/** A VQModel as TorchScript. */
-export interface VQNetwork {
-  readonly spec: ModuleSpec;
-  /** Size of one code. */
-  readonly embedDim: number;
-  /** How often the encoder halves the picture. */
-  readonly halvings: number;
-  /** The methods that make a picture from quantised latents, one after the other: the first takes the latents, each other its predecessor's result and the latents. */
-  readonly decodeStages: readonly string[];
+/** Size of one code. */
+export function codeSize({ vq_embed_dim, latent_channels }: VQConfig): number {
+  return vq_embed_dim ?? latent_channels;
+}
+
+/** How often the encoder halves the picture. */
+export function halvingsOf({ down_block_types, block_out_channels }: VQConfig): number {
+  return Math.min(down_block_types.length, block_out_channels.length - 1);
+}
+
+/**
+ * The methods that make a picture from quantised latents, in order. The first one takes the latents; each other one takes the result of the
+ * one before and the latents.
+ */
+export function decodeStagesOf(config: VQConfig): readonly string[] {
+  return ["decode_start", ...upStages(config), "decode_end"];
 }
 
 /**
  * Write the network of a checked config. Its methods: `forward`, `encode`, `decode`; for callers that want to stop between them
- * `quantize_latents` and the {@link VQNetwork.decodeStages}, whose sequence is `decode`; with `lookup_from_codebook` also `lookup_codes`.
+ * `quantize_latents` and the {@link decodeStagesOf}, whose sequence is `decode`; with `lookup_from_codebook` also `lookup_codes`.
  * @throws LatentDiffusionError `ERR_CONFIG_UNSUPPORTED` where the blocks do not fit together
  * @see diffusers.VQModel
  */
-export function vqNetwork(config: VQConfig): VQNetwork {
+export function vqNetwork(config: VQConfig): ModuleSpec {
   const { latent_channels, num_vq_embeddings, norm_type } = config;
-  const embedDim = config.vq_embed_dim ?? latent_channels;
+  const embedDim = codeSize(config);
   const style = { groups: config.norm_num_groups, activation: activationOf(config.act_fn) };
   const spatial = norm_type === "spatial";
-  const spec = moduleSpec("VQModel", {
+  return moduleSpec("VQModel", {
     children: [
       ["encoder", encoder(config, { ...style, latentChannels: null })],
       ["quant_conv", conv2d(latent_channels, embedDim, { kernel: 1 })],
@@ -48,13 +55,6 @@ export function vqNetwork(config: VQConfig): VQNetwork {
       method("forward(self, x: Tensor) -> Tensor", "return self.decode(self.encode(x))"),
     ],
   });
-  const levels = config.block_out_channels.length;
-  return {
-    spec,
-    embedDim,
-    halvings: Math.min(config.down_block_types.length, levels - 1),
-    decodeStages: ["decode_start", ...upStages(config), "decode_end"],
-  };
 }
 
 function upStages({ up_block_types }: VQConfig): string[] {

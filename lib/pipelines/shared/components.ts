@@ -1,6 +1,7 @@
 import { abortableResource, InvalidArgumentError, LatentDiffusionError } from "../../errors.js";
 import type { FloatingDType } from "../../torch/device.js";
 import type { Device } from "../../native/contract.js";
+import type { SampleSizes } from "../../models/unet-2d/network.js";
 import { COMPONENT_NAMES } from "../../checkpoint/model-index.js";
 import type { SaveWeightsOptions } from "../../checkpoint/weights.js";
 import type { Scheduler } from "../../schedulers/contract.js";
@@ -20,12 +21,6 @@ export interface NetworkComponent {
   dispose(): void;
   /** Absent where there is nothing that diffusers could read. */
   savePretrained?(folder: string, options?: SaveWeightsOptions): Promise<void>;
-}
-
-/** Heights and widths that a network takes. */
-export interface SampleSizes {
-  readonly multiple: number;
-  readonly least: number;
 }
 
 /** The network that denoises latents; a `UNet2DModel` is one. */
