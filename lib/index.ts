@@ -53,6 +53,7 @@ export { type EulerAncestralConfigKeys, EulerAncestralDiscreteScheduler } from "
 export { type HeunConfigKeys, HeunDiscreteScheduler } from "./schedulers/heun.js";
 export { type LMSConfigKeys, LMSDiscreteScheduler, type LMSStepOptions } from "./schedulers/lms.js";
 export { type DEISMultistepConfigKeys, DEISMultistepScheduler } from "./schedulers/deis-multistep.js";
+export { type SASolverConfigKeys, SASolverScheduler, type TauFunction } from "./schedulers/sa-solver.js";
 export { type UniPCMultistepConfigKeys, UniPCMultistepScheduler } from "./schedulers/unipc-multistep.js";
 export { type UniPCSolverType } from "./schedulers/shared/unipc-updates.js";
 export { type EulerConfigKeys, EulerDiscreteScheduler, type EulerStepOptions } from "./schedulers/euler.js";

@@ -83,7 +83,7 @@ export abstract class ConfiguredScheduler<Keys extends object> {
     const { className } = this.kind;
     const { subfolder } = checkOptions(options, ["subfolder"], `${className}.fromPretrained`);
     const path = join(checkPath(folder, "folder"), subfolder === undefined ? "" : checkString(subfolder, "subfolder"));
-    const names = [className, ...this.compatibles.filter((name) => name !== className)];
+    const names = [...new Set([className, ...this.compatibles, ...COMPATIBLE_CLASSES])];
     const config = await readConfig(path, SCHEDULER_FILE, names);
     return new this(new CheckedConfig(completeForeign(this.kind, config)));
   }

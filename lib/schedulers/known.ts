@@ -13,6 +13,7 @@ import { HeunDiscreteScheduler } from "./heun.js";
 import { LMSDiscreteScheduler } from "./lms.js";
 import { PNDMScheduler } from "./pndm.js";
 import { EulerDiscreteScheduler } from "./euler.js";
+import { SASolverScheduler } from "./sa-solver.js";
 import { UniPCMultistepScheduler } from "./unipc-multistep.js";
 
 /** A scheduler's class, as `model_index.json` names it. */
@@ -33,6 +34,7 @@ const SCHEDULERS: ReadonlyMap<string, KnownClass> = new Map<string, KnownClass>(
   ["DPMSolverMultistepScheduler", DPMSolverMultistepScheduler],
   ["DEISMultistepScheduler", DEISMultistepScheduler],
   ["UniPCMultistepScheduler", UniPCMultistepScheduler],
+  ["SASolverScheduler", SASolverScheduler],
 ]);
 
 /** Schedulers of diffusers that this pipeline cannot use, and why. */

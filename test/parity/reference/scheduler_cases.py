@@ -48,8 +48,13 @@ def deis(name, config, steps, tolerance=LOG, **options):
     return {"name": f"deis-{name}", "class": "DEISMultistepScheduler", "config": config, "steps": steps, "tolerance": tolerance, **options}
 
 
+def sa(name, config, steps, **options):
+    return {"name": f"sa-{name}", "class": "SASolverScheduler", "config": config, "steps": steps, **options}
+
+
 NOISE = {"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"}
 NOISE_SDE = {"algorithm_type": "sde-dpmsolver", "final_sigmas_type": "sigma_min"}
+SA_NOISE = {"algorithm_type": "noise_prediction"}
 CLEAN_SDE = {"algorithm_type": "sde-dpmsolver++"}
 HEUN = {"solver_type": "heun"}
 THIRD = {"solver_order": 3}
@@ -199,6 +204,27 @@ CASES = [
     deis("karras", {**LDM, "use_karras_sigmas": True}, 15),
     deis("exponential", {**LDM, "use_exponential_sigmas": True}, 15),
     deis("beta", {**LDM, "use_beta_sigmas": True}, 15),
+    sa("defaults", {}, 10),
+    sa("one-step", LDM, 1),
+    sa("hundred", LDM, 100),
+    sa("first", {**LDM, "predictor_order": 1, "corrector_order": 1}, 10),
+    sa("third", {**LDM, "predictor_order": 3, "corrector_order": 3}, 20),
+    sa("fourth", {**LDM, "predictor_order": 4, "corrector_order": 4}, 20),
+    sa("uneven", {**LDM, "predictor_order": 1, "corrector_order": 4}, 12),
+    sa("velocity", {**LDM, **V}, 13),
+    sa("sample", {**LDM, **SAMPLE}, 13),
+    sa("threshold", {**LDM, "thresholding": True, "sample_max_value": 1.5}, 10),
+    sa("no-lowering", {**LDM, "predictor_order": 3, "corrector_order": 3, "lower_order_final": False}, 12),
+    sa("noise", {**LDM, **SA_NOISE}, 20),
+    sa("noise-fourth", {**LDM, **SA_NOISE, **V, "predictor_order": 4, "corrector_order": 4}, 20),
+    sa("noise-sample", {**LDM, **SA_NOISE, **SAMPLE, "predictor_order": 3, "corrector_order": 2}, 12),
+    sa("leading", {**LDM, "timestep_spacing": "leading", "steps_offset": 1}, 20),
+    sa("trailing", {**LDM, "timestep_spacing": "trailing"}, 9),
+    sa("clipped", {"beta_schedule": "squaredcos_cap_v2", "lambda_min_clipped": -5.1}, 17),
+    sa("bfloat16", {**LDM, **V}, 7, dtype="bfloat16"),
+    sa("karras", {**LDM, "use_karras_sigmas": True}, 15, tolerance=LOG),
+    sa("exponential", {**LDM, "use_exponential_sigmas": True}, 15, tolerance=LOG),
+    sa("beta", {**LDM, "use_beta_sigmas": True}, 15, tolerance=LOG),
     euler("continuous", {**LDM, **V, "timestep_type": "continuous"}, 9, tolerance=LOG),
 ]
 
@@ -213,6 +239,7 @@ GOLDEN = [
     dpm("golden", {**LDM, **V, **CLEAN_SDE, **THIRD, "lower_order_final": False}, 5),
     unipc("golden", {**LDM, **V, **THIRD}, 5),
     deis("golden", {**LDM, **V, **THIRD}, 5),
+    sa("golden", {**LDM, **V, "predictor_order": 3, "corrector_order": 4}, 5),
 ]
 
 
