@@ -35,6 +35,7 @@ export interface DenoisingNetwork extends NetworkComponent {
     readonly time_embedding_type?: string;
     readonly num_train_timesteps?: number | null;
     readonly block_out_channels?: readonly number[];
+    readonly layers_per_block?: number;
   };
   /** What height and width of the latents must be: a multiple of one number, and no less than another; absent: as its levels ask. */
   readonly sampleSizes?: SampleSizes;
