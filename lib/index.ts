@@ -54,6 +54,9 @@ export { type HeunConfigKeys, HeunDiscreteScheduler } from "./schedulers/heun.js
 export { type LMSConfigKeys, LMSDiscreteScheduler, type LMSStepOptions } from "./schedulers/lms.js";
 export { type DEISMultistepConfigKeys, DEISMultistepScheduler } from "./schedulers/deis-multistep.js";
 export { type SASolverConfigKeys, SASolverScheduler, type TauFunction } from "./schedulers/sa-solver.js";
+export { type LCMConfigKeys, LCMScheduler, type LCMSchedulerOutput } from "./schedulers/lcm.js";
+export { type TCDConfigKeys, TCDScheduler, type TCDSchedulerOutput, type TCDStepOptions } from "./schedulers/tcd.js";
+export { type ConsistencyKeys, type ConsistencyScheduler } from "./schedulers/shared/consistency-scheduler.js";
 export { type UniPCMultistepConfigKeys, UniPCMultistepScheduler } from "./schedulers/unipc-multistep.js";
 export { type UniPCSolverType } from "./schedulers/shared/unipc-updates.js";
 export { type EulerConfigKeys, EulerDiscreteScheduler, type EulerStepOptions } from "./schedulers/euler.js";

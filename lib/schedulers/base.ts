@@ -25,6 +25,9 @@ import { addNoise, velocity } from "./shared/forward-process.js";
 
 export type { GivenConfig } from "./configured.js";
 
+/** The options that stand for a number of steps. */
+const LISTS = ["timesteps", "sigmas"] as const;
+
 /** What {@link SchedulerBase.setTimesteps} was asked for, checked. */
 export interface ScheduleRequest extends SetTimestepsOptions {
   readonly count: number;
@@ -284,14 +287,14 @@ export abstract class SchedulerBase<Keys extends TrainingKeys<AnyBetaSchedule>, 
 
   #checkRequest(count: number | undefined, options: SetTimestepsOptions | undefined): ScheduleRequest {
     const where = `${this.className}.setTimesteps`;
-    const { timesteps, sigmas } = checkOptions(options, this.accepts, where);
+    const { timesteps, sigmas, ...more } = checkOptions(options, this.accepts, where);
     const given = [count, timesteps, sigmas].filter((value) => value !== undefined);
     if (given.length !== 1) {
-      const names = ["numInferenceSteps", ...this.accepts].join(", ");
+      const names = ["numInferenceSteps", ...LISTS.filter((name) => this.accepts.includes(name))].join(", ");
       throw new InvalidArgumentError(`Expected exactly one of ${names} for ${where} but received ${given.length}`);
     }
-    if (timesteps !== undefined) return { timesteps: checkTimesteps(timesteps), count: timesteps.length };
-    if (sigmas !== undefined) return { sigmas: checkNumbers(sigmas, "sigmas"), count: sigmas.length - 1 };
-    return { count: checkInteger(count, "numInferenceSteps", 1, this.maxSteps) };
+    if (timesteps !== undefined) return { ...more, timesteps: checkTimesteps(timesteps), count: timesteps.length };
+    if (sigmas !== undefined) return { ...more, sigmas: checkNumbers(sigmas, "sigmas"), count: sigmas.length - 1 };
+    return { ...more, count: checkInteger(count, "numInferenceSteps", 1, this.maxSteps) };
   }
 }

@@ -19,12 +19,16 @@ export interface SchedulerOutput {
   readonly predOriginalSample?: Tensor;
 }
 
-/** Explicit lists instead of a number of steps, where a class takes them. */
+/** What a schedule may be made of besides a number of steps, where a class takes it. */
 export interface SetTimestepsOptions {
   /** The timesteps to visit, falling. */
   timesteps?: readonly number[];
   /** The noise levels, falling; the last one is where the run ends. */
   sigmas?: readonly number[];
+  /** LCM and TCD only: how many timesteps the network was distilled on, instead of the config's `original_inference_steps`. */
+  originalInferenceSteps?: number;
+  /** LCM and TCD only: the share of the schedule that a run takes, from its noisy end, in [0, 1]; default 1. */
+  strength?: number;
 }
 
 /**

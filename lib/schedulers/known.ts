@@ -10,6 +10,8 @@ import { DEISMultistepScheduler } from "./deis-multistep.js";
 import { DPMSolverMultistepScheduler } from "./dpm-solver-multistep.js";
 import { EulerAncestralDiscreteScheduler } from "./euler-ancestral.js";
 import { HeunDiscreteScheduler } from "./heun.js";
+import { LCMScheduler } from "./lcm.js";
+import { TCDScheduler } from "./tcd.js";
 import { LMSDiscreteScheduler } from "./lms.js";
 import { PNDMScheduler } from "./pndm.js";
 import { EulerDiscreteScheduler } from "./euler.js";
@@ -35,6 +37,8 @@ const SCHEDULERS: ReadonlyMap<string, KnownClass> = new Map<string, KnownClass>(
   ["DEISMultistepScheduler", DEISMultistepScheduler],
   ["UniPCMultistepScheduler", UniPCMultistepScheduler],
   ["SASolverScheduler", SASolverScheduler],
+  ["TCDScheduler", TCDScheduler],
+  ["LCMScheduler", LCMScheduler],
 ]);
 
 /** Schedulers of diffusers that this pipeline cannot use, and why. */

@@ -82,6 +82,12 @@ interface RunCase {
 
 const camelCase = (name: string): string => name.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
 
+const inCamelCase = (options: object = {}): Record<string, unknown> =>
+  Object.fromEntries(Object.entries(options).map(([name, value]) => [camelCase(name), value]));
+
+/** Outputs that single classes have, by Python's names. */
+const MORE_OUTPUTS = ["denoised", "pred_noised_sample"];
+
 /**
  * Step through a run of any scheduler as Python did, each step from Python's own sample, and compare everything.
  * @param least the smallest tolerance, for goldens of another CPU
@@ -91,19 +97,21 @@ export async function replayRun(t: Test, folder: string, least = 0): Promise<voi
   const tensors = readTensors(join(folder, "tensors.safetensors"));
   const tolerance = Math.max(given.tolerance ?? 0, least);
   const scheduler = schedulerFromConfig({ ...given.config, _class_name: given.class });
-  scheduler.setTimesteps(given.steps ?? undefined, given.lists);
-  scheduler.checkSteps({});
+  scheduler.setTimesteps(given.steps ?? undefined, inCamelCase(given.lists));
+  scheduler.checkSteps({ eta: given.step?.eta });
   compareNumbers(t, "timesteps", scheduler.timesteps, given.timesteps, tolerance);
   compareNumbers(t, "initNoiseSigma", [scheduler.initNoiseSigma], [given.init_noise_sigma], tolerance);
   if (tensors.has("sigmas") && "sigmas" in scheduler)
     compareNumbers(t, "sigmas", scheduler.sigmas as Float32Array, pick(tensors, "sigmas").values(), tolerance);
   const all = { outputs: toTensor(pick(tensors, "model_outputs")), previous: toTensor(pick(tensors, "prev_samples")) };
   const generator = Generator.fromSeed(10);
-  const options = Object.fromEntries(Object.entries(given.step ?? {}).map(([name, value]) => [camelCase(name), value]));
-  const made: Record<"scaled" | "prev_samples" | "pred_original_samples", Tensor[]> = {
-    scaled: [],
-    prev_samples: [],
-    pred_original_samples: [],
+  const options = inCamelCase(given.step);
+  const more = MORE_OUTPUTS.filter((name) => tensors.has(name)).map((name): [string, Tensor[]] => [name, []]);
+  const made = {
+    scaled: [] as Tensor[],
+    prev_samples: [] as Tensor[],
+    pred_original_samples: [] as Tensor[],
+    ...Object.fromEntries(more),
   };
   let sample = toTensor(pick(tensors, "sample"));
   for (const [i, timestep] of scheduler.timesteps.entries()) {
@@ -111,6 +119,8 @@ export async function replayRun(t: Test, folder: string, least = 0): Promise<voi
     const output = op("select.int", all.outputs, 0, i);
     const result = scheduler.step(output, timestep, sample, { ...options, generator });
     made.prev_samples.push(result.prevSample);
+    for (const [name, list] of more)
+      list.push((result as unknown as Record<string, Tensor>)[camelCase(name)] as Tensor);
     if (result.predOriginalSample) made.pred_original_samples.push(result.predOriginalSample);
     sample = tolerance > 0 ? op("select.int", all.previous, 0, i) : result.prevSample;
   }

@@ -1,7 +1,7 @@
 import { abortableResource, LatentDiffusionError } from "../../errors.js";
 import { Generator } from "../../torch/generator.js";
 import { applyInTurn, isAllFinite, runAt } from "../../torch/transient.js";
-import { op, opAsync, type Tensor } from "../../torch/tensor.js";
+import { op, opAsync, Tensor } from "../../torch/tensor.js";
 import { drawNoise } from "../../schedulers/shared/noise.js";
 import type { Scheduler } from "../../schedulers/contract.js";
 import type { DenoisingNetwork } from "./components.js";
@@ -100,7 +100,11 @@ async function takeStep(
   let kept: Tensor | undefined;
   try {
     checkAlive?.();
-    const { prevSample, predOriginalSample } = scheduler.step(modelOutput, where.timestep, held[0], { eta, generator });
+    const { prevSample, predOriginalSample, ...more } = scheduler.step(modelOutput, where.timestep, held[0], {
+      eta,
+      generator,
+    });
+    for (const output of Object.values<unknown>(more)) if (output instanceof Tensor) output.dispose();
     kept = predOriginalSample;
     const before = held[0];
     held[0] = prevSample;

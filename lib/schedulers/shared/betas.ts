@@ -36,7 +36,11 @@ export interface TrainingKeys<Schedule extends AnyBetaSchedule = BetaSchedule> {
 
 /** The fields of {@link TrainingKeys}. */
 export function trainingFields<Schedule extends AnyBetaSchedule = BetaSchedule>(
-  { start = 0.0001, end = 0.02 }: { readonly start?: number; readonly end?: number } = {},
+  {
+    start = 0.0001,
+    end = 0.02,
+    schedule = "linear",
+  }: { readonly start?: number; readonly end?: number; readonly schedule?: BetaSchedule } = {},
   more: readonly Exclude<Schedule, BetaSchedule>[] = [],
 ): Fields<TrainingKeys<Schedule>> {
   const known = ["linear", "scaled_linear", "squaredcos_cap_v2", ...more];
@@ -44,7 +48,7 @@ export function trainingFields<Schedule extends AnyBetaSchedule = BetaSchedule>(
     num_train_timesteps: integer(1000, { max: MAX_TRAIN_TIMESTEPS }),
     beta_start: float(start),
     beta_end: float(end),
-    beta_schedule: oneOf<string>("linear", known) as Field<Schedule>,
+    beta_schedule: oneOf<string>(schedule, known) as Field<Schedule>,
     trained_betas: nullable(listOf([], float(0), MAX_TRAIN_TIMESTEPS)),
   };
 }

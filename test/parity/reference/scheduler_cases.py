@@ -52,6 +52,14 @@ def sa(name, config, steps, **options):
     return {"name": f"sa-{name}", "class": "SASolverScheduler", "config": config, "steps": steps, **options}
 
 
+def tcd(name, config, steps, **options):
+    return {"name": f"tcd-{name}", "class": "TCDScheduler", "config": config, "steps": steps, **options}
+
+
+def lcm(name, config, steps, **options):
+    return {"name": f"lcm-{name}", "class": "LCMScheduler", "config": config, "steps": steps, **options}
+
+
 NOISE = {"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"}
 NOISE_SDE = {"algorithm_type": "sde-dpmsolver", "final_sigmas_type": "sigma_min"}
 SA_NOISE = {"algorithm_type": "noise_prediction"}
@@ -225,6 +233,30 @@ CASES = [
     sa("karras", {**LDM, "use_karras_sigmas": True}, 15, tolerance=LOG),
     sa("exponential", {**LDM, "use_exponential_sigmas": True}, 15, tolerance=LOG),
     sa("beta", {**LDM, "use_beta_sigmas": True}, 15, tolerance=LOG),
+    tcd("defaults", {}, 4),
+    tcd("one-step", LDM, 1),
+    tcd("most", LDM, 50),
+    tcd("hundred", {**LDM, "original_inference_steps": 100}, 100),
+    tcd("deterministic", LDM, 8, step={"eta": 0.0}),
+    tcd("stochastic", {**LDM, **V}, 8, step={"eta": 1.0}),
+    tcd("sample", {**LDM, **SAMPLE}, 7, step={"eta": 0.5}),
+    tcd("zero-snr", {**LDM, **V, "rescale_betas_zero_snr": True}, 9),
+    tcd("timesteps", LDM, None, lists={"timesteps": [999, 800, 500, 250, 100, 3]}),
+    tcd("original", LDM, 7, lists={"original_inference_steps": 300, "strength": 0.7}),
+    tcd("strength", LDM, 7, lists={"strength": 0.43}),
+    tcd("bfloat16", {**LDM, **V}, 6, dtype="bfloat16"),
+    lcm("defaults", {}, 4),
+    lcm("one-step", LDM, 1),
+    lcm("most", LDM, 50),
+    lcm("hundred", {**LDM, "original_inference_steps": 100}, 100),
+    lcm("velocity", {**LDM, **V}, 8),
+    lcm("sample", {**LDM, **SAMPLE, "timestep_scaling": 0.01}, 7),
+    lcm("clip", {**LDM, "clip_sample": True, "clip_sample_range": 0.7}, 7),
+    lcm("threshold", {**LDM, "thresholding": True, "sample_max_value": 1.5}, 7),
+    lcm("zero-snr", {**LDM, **V, "rescale_betas_zero_snr": True}, 9),
+    lcm("timesteps", LDM, None, lists={"timesteps": [999, 800, 500, 250, 100, 3]}),
+    lcm("original", LDM, 7, lists={"original_inference_steps": 300, "strength": 0.7}),
+    lcm("bfloat16", {**LDM, **V}, 6, dtype="bfloat16"),
     euler("continuous", {**LDM, **V, "timestep_type": "continuous"}, 9, tolerance=LOG),
 ]
 
@@ -239,6 +271,8 @@ GOLDEN = [
     dpm("golden", {**LDM, **V, **CLEAN_SDE, **THIRD, "lower_order_final": False}, 5),
     unipc("golden", {**LDM, **V, **THIRD}, 5),
     deis("golden", {**LDM, **V, **THIRD}, 5),
+    tcd("golden", {**LDM, **V}, 4, step={"eta": 0.4}),
+    lcm("golden", {**LDM, **V}, 4),
     sa("golden", {**LDM, **V, "predictor_order": 3, "corrector_order": 4}, 5),
 ]
 
@@ -262,18 +296,22 @@ def run(case):
     tensors = {"sample": sample, "alphas_cumprod": scheduler.alphas_cumprod}
     if hasattr(scheduler, "sigmas"):
         tensors["sigmas"] = torch.as_tensor(scheduler.sigmas, dtype=torch.float32)
-    outputs, scaled, previous, originals = [], [], [], []
+    outputs, scaled, previous, originals, more = [], [], [], [], {}
     for i, t in enumerate(scheduler.timesteps):
         outputs.append(seeded(shape, 2000 + i, dtype))
         scaled.append(scheduler.scale_model_input(sample, t))
         result = scheduler.step(outputs[-1], t, sample, **accepted, **case.get("step", {}))
         sample = result.prev_sample
         previous.append(sample)
+        for name in ("denoised", "pred_noised_sample"):
+            if name in result:
+                more.setdefault(name, []).append(result[name])
         original = result.get("pred_original_sample")
         if original is not None:
             originals.append(original)
     assert torch.stack(previous).isfinite().all(), case["name"]
     tensors |= {"model_outputs": torch.stack(outputs), "scaled": torch.stack(scaled), "prev_samples": torch.stack(previous)}
+    tensors |= {name: torch.stack(values) for name, values in more.items()}
     if originals:
         tensors["pred_original_samples"] = torch.stack(originals)
     timesteps = [float(t) for t in scheduler.timesteps]
