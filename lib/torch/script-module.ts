@@ -275,18 +275,21 @@ export class ScriptModule {
   /**
    * Write a file that Python's `torch.jit.load` opens, with stock operators, on the CPU; its name stands for a whole file at any time.
    * @param path in a folder that exists
-   * @param options `dtype` of the floating weights; default: as they are stored
-   * @throws LatentDiffusionError `ERR_IO`, `ERR_DISPOSED`
+   * @param options `dtype` of the floating weights, default: as they are stored; `signal`: read before the file is written, and before it
+   *   takes its name
+   * @throws AbortError; LatentDiffusionError `ERR_IO`, `ERR_DISPOSED`
    */
-  async save(path: string | URL, options?: { dtype?: FloatingDType }): Promise<void> {
-    const { dtype } = checkOptions(options, ["dtype"], "ScriptModule.save");
+  async save(path: string | URL, options?: { dtype?: FloatingDType; signal?: AbortSignal }): Promise<void> {
+    const { dtype, signal } = checkOptions(options, ["dtype", "signal"], "ScriptModule.save");
+    throwIfAborted(checkSignal(signal, "signal"));
     const file = checkPath(path, "path");
     if (this.#disposed) throw disposedError();
     const target = dtype === undefined ? null : checkFloatingDType(dtype, "dtype");
     // Begun before anything is waited for: the module may be disposed next.
-    await replaceNamedFile(file, (temporary) =>
-      settle(() => native().moduleSave(this.#module, this.#lowerWeights(), temporary, target), this.save),
-    );
+    await replaceNamedFile(file, async (temporary) => {
+      await settle(() => native().moduleSave(this.#module, this.#lowerWeights(), temporary, target), this.save);
+      throwIfAborted(signal);
+    });
   }
 
   /** Free the code and the weights, after what is queued; a second call does nothing. */

@@ -401,3 +401,21 @@ t.test("files are named by URLs too, moves by names, and a signal ends loading a
   t.equal(loaded.dtype, "float32", "the move that was given up holds nothing back");
   await t.rejects(ScriptModule.load(url, { trusted: true, signal: controller.signal }), { code: "ERR_ABORTED" });
 });
+
+t.test("save ends with its signal, and leaves what was there", async (t) => {
+  using module = await ScriptModule.define(
+    { name: "Net", source: "def forward(self, x):\n    return x", parameters: [], children: [] },
+    new Map(),
+  );
+  const folder = t.testdir({});
+  const path = join(folder, "net.pt");
+  await t.rejects(module.save(path, { signal: AbortSignal.abort("before") }), { name: "AbortError", cause: "before" });
+  const controller = new AbortController();
+  const saving = module.save(path, { signal: controller.signal });
+  controller.abort("meanwhile");
+  await t.rejects(saving, { name: "AbortError", cause: "meanwhile" });
+  t.strictSame(readdirSync(folder), []);
+  await module.save(path, { signal: new AbortController().signal });
+  t.strictSame(readdirSync(folder), ["net.pt"]);
+  await t.rejects(module.save(path, { signal: 5 as never }), { code: "ERR_INVALID_ARGUMENT", message: /for signal/ });
+});
