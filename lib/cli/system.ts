@@ -1,6 +1,7 @@
 import { execFile } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { availableParallelism, cpus, freemem, release, totalmem } from "node:os";
+import { cudaDriver } from "../native/user-cache.js";
 
 /** The instruction sets that decide which kernels run, by their names in /proc/cpuinfo. */
 const FLAGS = ["avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16", "asimd", "bf16", "sve"];
@@ -15,7 +16,7 @@ export interface SystemReport {
   /** In bytes; `limit` is the container's, where it has one. */
   readonly memory: { readonly total: number; readonly free: number; readonly limit: number | undefined };
   readonly gpus: readonly string[];
-  /** Of NVIDIA's kernel module; undefined where there is none. */
+  /** NVIDIA's, told from files; undefined where there is none. */
   readonly gpuDriver: string | undefined;
 }
 
@@ -28,7 +29,7 @@ export async function inspectSystem(): Promise<SystemReport> {
     cpu: { model: cpus()[0]?.model.trim() ?? "unknown", cores: availableParallelism(), instructions: instructions() },
     memory: { total: totalmem(), free: freemem(), limit: memoryLimit() },
     gpus: await listGpus(),
-    gpuDriver: /Module\s+([\d.]+)/.exec(readText("/proc/driver/nvidia/version") ?? "")?.[1],
+    gpuDriver: cudaDriver(),
   };
 }
 

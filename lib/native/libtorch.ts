@@ -1,7 +1,9 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { LatentDiffusionError } from "../errors.js";
+import { cudaVerdict, type TrialOptions } from "./cuda-trial.js";
 import { explainMissingPackage, findBinaryPackage, PACKAGE_ROOT, publishedVersion } from "./packages.js";
+import { cudaDriver, cudaFolder } from "./user-cache.js";
 
 export { PACKAGE_ROOT };
 
@@ -28,29 +30,43 @@ interface SetupRecord {
 
 const RECORD_FILE = join(PACKAGE_ROOT, "build", "libtorch.json");
 
-/** A place where LibTorch may be, and what was found there. */
-interface Candidate {
+/** A place where LibTorch may be. */
+interface Place {
   readonly source: string;
-  /** Absolute; undefined where nothing was named. */
+  /** Absolute; undefined where nothing is named. */
   readonly path: string | undefined;
-  readonly found: LibTorch | Refusal | undefined;
+  /** Look what is there; undefined where nothing is named. */
+  readonly inspect: () => LibTorch | Refusal | undefined;
+  /** Whether the next place is tried if this one does not fit: nobody named it. */
+  readonly isOptional?: boolean;
+}
+
+/** Where the CUDA build is looked for. Tests give another cache, driver and program. */
+export interface CudaCache extends TrialOptions {
+  /** The version of NVIDIA's driver; undefined: none is here, so no CUDA build is of use. */
+  readonly driver: string | undefined;
+  /** The folder that holds `torch/`. */
+  readonly folder: string;
 }
 
 /**
- * Find LibTorch: the `libtorch` option, else the variable `LATENT_DIFFUSION_LIBTORCH`, else the npm package, else what setup
- * recorded. An addon that was built here runs over the LibTorch that it was built against, so where there is a record, the package is not asked.
- * A candidate that is named but does not fit is an error: the next one is not taken in silence.
+ * Find LibTorch: the `libtorch` option, else the variable `LATENT_DIFFUSION_LIBTORCH`, else the CUDA cache if a driver is here, else the npm
+ * package, else what setup recorded. An addon that was built here runs over the LibTorch that it was built against, so where there is a record,
+ * the package is not asked. A candidate that is named but does not fit is an error, and the next one is not taken; nobody names the CUDA
+ * cache, so if it does not work, the CPU build is taken.
  * @throws LatentDiffusionError `ERR_LIBTORCH_NOT_FOUND` or `ERR_LIBTORCH_UNSUPPORTED`, listing every candidate and its reason
  */
-export function findLibTorch(option: string | undefined): LibTorch {
+export function findLibTorch(option: string | undefined, cudaCache?: CudaCache): LibTorch {
   const report: string[] = [];
-  for (const { source, path, found } of candidatesOf(option)) {
+  for (const { source, path, inspect, isOptional } of placesOf(option, cudaCache)) {
+    const found = inspect();
     if (found === undefined) {
       report.push(`${source}: not set`);
       continue;
     }
     if (!("reason" in found)) return found;
     report.push(`${source}: ${path}: ${found.reason}`);
+    if (isOptional) continue;
     throw new LatentDiffusionError(found.code, `LibTorch cannot be used:\n  ${report.join("\n  ")}`);
   }
   throw new LatentDiffusionError(
@@ -74,37 +90,57 @@ export interface LibTorchCandidate {
 }
 
 /**
- * List every place where LibTorch is looked for, in the order of precedence. Opens nothing.
+ * List every place where LibTorch is looked for, in the order of precedence. Opens nothing in this process; a CUDA build that has no verdict
+ * yet is tried in a child.
  * @param option what `configure({ libtorch })` was given
  */
-export function libTorchCandidates(option?: string): readonly LibTorchCandidate[] {
-  const candidates = candidatesOf(option);
-  const first = candidates.find(({ found }) => found !== undefined);
-  return candidates.map((candidate) => {
-    const { source, path = null, found } = candidate;
+export function libTorchCandidates(option?: string, cudaCache?: CudaCache): readonly LibTorchCandidate[] {
+  let decided = false;
+  return placesOf(option, cudaCache).map(({ source, path = null, inspect, isOptional }) => {
+    const found = inspect();
     if (found === undefined) return { source, path, version: null, verdict: "not set", chosen: false };
-    if ("reason" in found) {
-      return { source, path, version: readVersion(path ?? "") ?? null, verdict: found.reason, chosen: false };
-    }
-    return { source, path, version: found.version, verdict: "usable", chosen: candidate === first };
+    const chosen = !decided && !("reason" in found);
+    decided ||= chosen || !isOptional;
+    if ("reason" in found)
+      return { source, path, version: readVersion(path ?? "") ?? null, verdict: found.reason, chosen };
+    return { source, path, version: found.version, verdict: "usable", chosen };
   });
 }
 
-function candidatesOf(option: string | undefined): readonly Candidate[] {
+function placesOf(option: string | undefined, cudaCache: CudaCache = userCudaCache()): readonly Place[] {
   const record = readRecord();
   const builtAgainst = record && "version" in record ? record.version : publishedVersion();
-  const named: [source: string, named: string | Refusal | undefined][] = [
-    ["configure({ libtorch })", option],
-    ["the environment variable LATENT_DIFFUSION_LIBTORCH", process.env.LATENT_DIFFUSION_LIBTORCH || undefined],
-    ["the npm package", record === undefined ? findBinaryPackage("libTorch") : undefined],
-    ["the record of `npm run setup`", record && "path" in record ? record.path : record],
-  ];
-  return named.map(([source, given]) => {
-    if (given === undefined) return { source, path: undefined, found: undefined };
-    if (typeof given !== "string") return { source, path: RECORD_FILE, found: given };
+  const place = (source: string, given: string | Refusal | undefined): Place => {
+    if (given === undefined) return { source, path: undefined, inspect: () => undefined };
+    if (typeof given !== "string") return { source, path: RECORD_FILE, inspect: () => given };
     const path = resolve(given);
-    return { source, path, found: inspectFolder(path, source, builtAgainst) };
-  });
+    return { source, path, inspect: () => inspectFolder(path, source, builtAgainst) };
+  };
+  return [
+    place("configure({ libtorch })", option),
+    place("the environment variable LATENT_DIFFUSION_LIBTORCH", process.env.LATENT_DIFFUSION_LIBTORCH || undefined),
+    cudaPlace(cudaCache, builtAgainst),
+    place("the npm package", record === undefined ? findBinaryPackage("libTorch") : undefined),
+    place("the record of `npm run setup`", record && "path" in record ? record.path : record),
+  ];
+}
+
+function userCudaCache(): CudaCache {
+  return { driver: cudaDriver(), folder: cudaFolder() };
+}
+
+/** What `latent-diffusion install cuda` installed. Its version is checked before it is tried. */
+function cudaPlace({ driver, folder, ...options }: CudaCache, builtAgainst: string): Place {
+  const source = "the CUDA cache";
+  const path = join(folder, "torch");
+  if (driver === undefined || !existsSync(folder)) return { source, path: undefined, inspect: () => undefined };
+  const inspect = (): LibTorch | Refusal => {
+    const found = inspectFolder(path, source, builtAgainst);
+    if ("reason" in found) return found;
+    const { usable, reason } = cudaVerdict({ path, version: found.version, driver }, options);
+    return usable ? found : { code: "ERR_LIBTORCH_UNSUPPORTED", reason };
+  };
+  return { source, path, inspect, isOptional: true };
 }
 
 function readRecord(): SetupRecord | Refusal | undefined {

@@ -14,7 +14,7 @@ import { explainMissingPackage, findBinaryPackage, PACKAGE_ROOT } from "./packag
 export interface RuntimeOptions {
   /**
    * LibTorch's folder (it holds `lib/`); only before first use, and the same in all workers. Default: `LATENT_DIFFUSION_LIBTORCH`, else
-   * the npm package, else what setup recorded.
+   * the CUDA build that `latent-diffusion install cuda` installed, if it works here, else the npm package, else what setup recorded.
    */
   libtorch?: string | URL;
   /**
