@@ -1,4 +1,4 @@
-// How many parts of size `b` hold `a`. Thread: any.
+// The number of parts of size `b` that hold `a`. Thread: any.
 #pragma once
 
 #include <cstdint>

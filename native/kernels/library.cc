@@ -15,7 +15,7 @@
 namespace latent_diffusion {
 namespace {
 
-// Lives as long as LibTorch does, which is as long as the process.
+// Lives as long as LibTorch, which is as long as the process.
 torch::Library& KeepLibrary(torch::Library::Kind kind, std::optional<c10::DispatchKey> key) {
   return *std::make_unique<torch::Library>(kind, "latent_diffusion", key, __FILE__, __LINE__)
               .release();

@@ -1,5 +1,5 @@
-// Memory that a thread keeps from one kernel to the next: fresh pages would cost a fault each.
-// Thread: its own; pages may be lent to others for the length of a parallel region.
+// Memory that a thread keeps from one kernel to the next, because fresh pages would cost a page
+// fault each. Thread: its own; other threads may use the pages during a parallel region.
 #pragma once
 
 #include <cstddef>
@@ -11,8 +11,8 @@
 
 namespace latent_diffusion {
 
-// The product of sizes, none below 0. Throws std::bad_alloc where so many floats are beyond all
-// memory: an expanded tensor shows more than there is.
+// The product of sizes, none below 0. Throws std::bad_alloc if that many floats exceed any memory:
+// an expanded tensor can have more elements than memory holds.
 inline int64_t FloatCount(std::initializer_list<int64_t> sizes) {
   constexpr int64_t kMost = std::numeric_limits<int64_t>::max() / int64_t{sizeof(float)};
   int64_t product = 1;
@@ -38,7 +38,7 @@ class Scratch {
     return memory_.get();
   }
 
-  // Gives back what few calls need. Pointers are valid no longer.
+  // Frees what few calls need. Earlier pointers become invalid.
   void Trim() {
     if (capacity_ * sizeof(float) <= kKept) return;
     memory_.reset();

@@ -1,7 +1,7 @@
-// Units of work that threads share: each has a part of its own, in order, so that what it reads
-// next lies beside what it read; whoever is done takes from the end of the others' parts. A thread
-// whose core is busy with something else, such as JavaScript, then holds nobody up for longer than
-// a unit. Thread: any; uses LibTorch's intra-op threads.
+// Units of work that threads share. Each thread has a part of its own and works through it in
+// order, so that it reads consecutive memory. A thread that is done takes units from the end of the
+// others' parts. So a thread whose core is busy, for example with JavaScript, delays the others by
+// at most one unit. Thread: any; uses LibTorch's intra-op threads.
 #pragma once
 
 #include <ATen/Parallel.h>
@@ -16,14 +16,14 @@ namespace latent_diffusion {
 
 class SharedWork {
  public:
-  // Fewer than 2^32 units, or it throws.
+  // Throws for 2^32 units or more.
   SharedWork(int64_t units, int64_t threads) : parts_(static_cast<size_t>(threads)) {
     TORCH_CHECK(units >> 32 == 0, "Expected fewer than 2^32 units of work, but received ", units);
     for (int64_t i = 0; i < threads; i++)
       parts_[i].range = Pack(units * i / threads, units * (i + 1) / threads);
   }
 
-  // The next unit for the thread with this part; none when all are taken.
+  // The next unit for the thread with this part; none if all are taken.
   std::optional<int64_t> Take(int64_t part) {
     if (const auto own = TakeFirst(parts_[part].range)) return own;
     for (size_t i = 1; i < parts_.size(); i++) {
@@ -34,7 +34,7 @@ class SharedWork {
   }
 
  private:
-  // Begin and end of what is left of a part, in one word. Each in a cache line of its own.
+  // Begin and end of what is left of a part, in one word. Each part has its own cache line.
   struct alignas(64) Part {
     std::atomic<uint64_t> range{0};
   };
@@ -63,8 +63,7 @@ class SharedWork {
   std::vector<Part> parts_;
 };
 
-// Calls work(take) on each of so many threads; `take` gives the thread's units one after another,
-// then none.
+// Calls work(take) on this many threads; `take` returns the thread's next unit, or none.
 template <typename Work>
 void ShareWork(int64_t units, int64_t threads, const Work& work) {
   SharedWork shared(units, threads);

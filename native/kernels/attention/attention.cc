@@ -18,23 +18,23 @@
 namespace latent_diffusion {
 namespace {
 
-// Heads are packed together up to so much, but for a head that is larger by itself.
+// Heads are packed together up to this size; one larger head is packed by itself.
 constexpr int64_t kPackedFloats = 4 << 20;
-// A block of keys, and the values to it, should stay in a core's second cache while panels of
-// queries pass by.
+// A block of keys and their values should stay in a core's second-level cache for all panels of
+// queries.
 constexpr int64_t kBlockFloats = 64 << 10;
-// What a block of keys is a multiple of, if there are so many.
+// A block of keys is a multiple of this, if there are enough.
 constexpr int64_t kMostKeys = 128;
-// Panels that share a block of keys while it is in the caches, and a thread's least share of them.
+// Panels that share a block of keys while it is in the caches, and the least share of a thread.
 constexpr int64_t kMostPanels = 8;
 constexpr int64_t kTasksPerThread = 8;
-// Products for which it does not pay to wake another thread.
+// With fewer products, waking another thread does not pay.
 constexpr int64_t kFewProducts = 1 << 17;
 
 thread_local Scratch packed_scratch;
 thread_local Scratch query_scratch;
 
-// One of q, k, v or the result, from `data`: where a head's rows lie.
+// One of q, k, v or the result: how to find the rows of a head from `data`.
 template <typename Byte>
 class Rows {
  public:
@@ -95,7 +95,7 @@ class Calculation {
   void RunHeads(int64_t first, int64_t count) const {
     float* const packed =
         packed_scratch.Floats(static_cast<size_t>(FloatCount({count, blocks_, packed_floats_})));
-    // Memory bounds all but this product.
+    // In double: this product can exceed an integer; memory bounds all others.
     const bool few = static_cast<double>(count * queries_ * size_) * static_cast<double>(keys_) <
                      static_cast<double>(kFewProducts);
     const int64_t packs = count * blocks_;
@@ -149,7 +149,7 @@ const AttentionKernels* FindKernels(c10::ScalarType dtype, int64_t size) {
   if (dtype != at::kFloat && dtype != at::kBFloat16) return nullptr;
   const ElementType type = dtype == at::kBFloat16 ? kBFloat16 : kFloat32;
   const AmxKernels* const amx = FindAmxKernels();
-  // Tiles hold 32 elements; three products of tiles that are mostly empty lose to vectors.
+  // Tiles hold 32 elements. Three products of mostly empty tiles are slower than vectors.
   if (amx != nullptr && (type == kBFloat16 || size > 8)) return &amx->attention[type];
   const CpuKernels* const kernels = FindCpuKernels();
   return kernels != nullptr ? &kernels->attention[type] : nullptr;
@@ -171,7 +171,7 @@ at::Tensor Attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
                      std::optional<double> scale) {
   const AttentionKernels* const kernels =
       Fits(q, k, v) ? FindKernels(q.scalar_type(), q.size(3)) : nullptr;
-  // The greatest product must have the greatest weight.
+  // The largest product must get the largest weight.
   const bool rises = !scale || (*scale > 0 && *scale < std::numeric_limits<float>::max());
   if (kernels == nullptr || !rises) {
     return at::scaled_dot_product_attention(q, k, v, /*attn_mask=*/{}, /*dropout_p=*/0.0,

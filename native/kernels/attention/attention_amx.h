@@ -1,5 +1,5 @@
-// Attention's products over tiles of 16 x 32 bfloat16 (AMX). Of float32 a tile of high parts is
-// followed by one of low parts, and products are three (amx_kernels.h). Included by
+// Attention's products over tiles of 16 x 32 bfloat16 (AMX). In float32 a tile of high parts is
+// followed by a tile of low parts, and a product is three (see amx_kernels.h). Included by
 // simd/amx.cc only.
 #pragma once
 
@@ -18,7 +18,7 @@ template <typename Type>
 struct AmxProducts {
   using Element = Type;
   static constexpr int64_t kParts = sizeof(Element) == 4 ? 2 : 1;
-  // What a step of 32 along the inner dimension takes of each row of tiles.
+  // Words of a row of tiles for a step of 32 along the inner dimension.
   static constexpr int64_t kStepWords = kParts * kTileWords;
 
   // Weights keep 8 bits.
@@ -45,8 +45,8 @@ struct AmxProducts {
   }
   static int64_t MixedFloats(int64_t size) { return Steps(size) * 32 * kQueries; }
   static int64_t ProductFloats(int64_t /*size*/) { return 0; }
-  // Of short vectors the weights cost as much as the products. So few keys at once that a core has
-  // both in sight; of long ones as many as make loading and storing what was summed cheap.
+  // For short heads the weights cost as much as the products, so few keys at a time let the core
+  // overlap both. For long heads many keys at a time make loading and storing of sums cheap.
   static int64_t KeysAtOnce(int64_t size) { return size <= 96 ? kKeyStep : kMostKeys; }
 
   // [tile of queries][step][part][pair of elements][query]
@@ -91,8 +91,8 @@ struct AmxProducts {
     }
   }
 
-  // In chunks of the inner dimension, so that the queries' stay in the first cache while the keys
-  // pass by.
+  // In chunks of the inner dimension, so that the queries stay in the first-level cache for all
+  // keys.
   static void Scores(const float* queries, const float* keys, int64_t key, int64_t count,
                      int64_t size, float* scores) {
     const int64_t steps = Steps(size);
@@ -151,7 +151,7 @@ struct AmxProducts {
                                        : Vector{};
   }
 
-  // Sixteen rows of 32 elements, of which `count` and `size` are there.
+  // Sixteen rows of 32 elements, of which `count` rows and `size` elements exist.
   static void PackRows(const Element* from, int64_t stride, int64_t count, int64_t size,
                        float* tile) {
     for (int64_t row = 0; row < kTileRows; row++) {
@@ -167,7 +167,7 @@ struct AmxProducts {
     }
   }
 
-  // Words of two bfloat16: the first of `even`, the second of `odd`.
+  // Words of two bfloat16: the first from `even`, the second from `odd`.
   static __m512i Interleave(Vector even, Vector odd) {
     const __m512i order =
         _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
@@ -199,7 +199,7 @@ struct AmxProducts {
     }
   }
 
-  // Tiles 4 and 5 times tiles 6 and 7, added to tiles 0 to 3.
+  // Adds tiles 4 and 5 times tiles 6 and 7 to tiles 0 to 3.
   static void MultiplyLoaded() {
     _tile_dpbf16ps(0, 4, 6);
     _tile_dpbf16ps(1, 4, 7);
@@ -217,7 +217,7 @@ struct AmxProducts {
     _tile_loadd(7, tile + next, 64);
   }
 
-  // To tiles 0 to 3, [2 * 16][2 * 16], the product of two rows of tiles, a_row apart, and two
+  // Adds to tiles 0 to 3, [2 * 16][2 * 16], the product of two rows of tiles, a_row apart, and two
   // columns of tiles, b_row apart.
   static void AddProducts(const float* a, int64_t a_row, const float* b, int64_t b_row,
                           int64_t steps) {
@@ -247,7 +247,7 @@ struct AmxProducts {
     _tile_zero(3);
   }
 
-  // Between tiles 0 to 3 and [32][kQueries].
+  // Copies between tiles 0 to 3 and [32][kQueries].
   static void LoadSums(const float* from) {
     asm volatile("" ::: "memory");
     _tile_loadd(0, from, kRowBytes);

@@ -1,8 +1,8 @@
 // Attention without the matrix of weights (Milakov and Gimelshein, "Online normalizer calculation
-// for softmax", 2018; Dao et al., "FlashAttention", 2022), over vectors of queries: keys come in
-// blocks, and of each query only the greatest product so far, the sum of its weights relative to it
-// and the weighted sum of values are kept. What multiplies matrices, and how they are packed for
-// it, is said by `Products`. Included by the files of simd/ only.
+// for softmax", 2018; Dao et al., "FlashAttention", 2022), over vectors of queries. Keys come in
+// blocks. Per query, only three things are kept: the largest product so far, the sum of the weights
+// relative to it, and the weighted sum of the values. `Products` says how matrices are packed and
+// multiplied. Included by the files of simd/ only.
 #pragma once
 
 #include "kernels/attention/attention_kernels.h"
@@ -13,15 +13,15 @@
 namespace latent_diffusion {
 namespace {
 
-// Queries side by side: two vectors.
+// Consecutive queries: two vectors.
 constexpr int kQueries = 2 * kLanes;
 
 inline Vector Greater(Vector a, Vector b) { return a > b ? a : b; }
 
-// What is kept of kQueries queries between blocks of keys.
+// What is kept for kQueries queries between blocks of keys.
 struct QueryPanel {
   float* queries;  // packed
-  float* mixed;    // [size][kQueries]: values so far
+  float* mixed;    // [size][kQueries]: weighted sum so far
   float* maxima;
   float* sums;
 };
@@ -87,8 +87,8 @@ struct Flash {
     }
   }
 
-  // The next keys' scores are begun before this keys' weights: where tiles multiply, vectors can
-  // work meanwhile.
+  // Starts the scores of the next keys before it computes the weights of these, so that tiles and
+  // vectors work at the same time.
   static void AddBlock(const AttentionQueries& work, const QueryPanel& panel, const float* keys,
                        int64_t count) {
     float* scores = work.scratch;
@@ -115,7 +115,7 @@ struct Flash {
     }
   }
 
-  // Of each query, in two columns.
+  // The maximum per query, in two columns.
   static void FindMost(const float* scores, int64_t count, Vector* most) {
     // Two independent rows at a time hide the latency.
     const int64_t second = count > 1 ? kQueries : 0;
@@ -132,8 +132,8 @@ struct Flash {
     for (int64_t c = 0; c < 2; c++) most[c] = Greater(even[c], odd[c]);
   }
 
-  // Scores become weights relative to the greatest so far; what was summed before is to be
-  // multiplied by the corrections.
+  // Turns scores into weights relative to the maximum so far; earlier sums must be multiplied by
+  // the corrections.
   static void Weigh(const float* scores, int64_t count, float scale, const QueryPanel& panel,
                     float* weights, Vector* corrections) {
     Vector most[2];

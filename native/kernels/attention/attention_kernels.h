@@ -1,5 +1,5 @@
-// The parts of attention that are compiled once for each instruction set and type of elements.
-// Thread: any; they touch nothing but what they are given.
+// The parts of attention that are compiled once per instruction set and element type. Thread: any;
+// they access only what they are given.
 #pragma once
 
 #include <stdint.h>
@@ -26,7 +26,7 @@ struct AttentionQueries {
   const float* packed;
   int64_t key_count, size;
   int64_t key_block;
-  // What products are multiplied by before 2 is raised to them.
+  // The factor of the products before the power of 2 is taken.
   float scale;
   void* out;
   int64_t out_stride;
@@ -34,9 +34,9 @@ struct AttentionQueries {
 };
 
 struct AttentionKernels {
-  int64_t panel;     // queries side by side
-  int64_t key_step;  // what a block of keys is a multiple of
-  // Of a block of keys and of the values to them.
+  int64_t panel;     // queries per panel
+  int64_t key_step;  // a block of keys is a multiple of this
+  // For a block of keys and its values.
   int64_t (*packed_floats)(int64_t size, int64_t key_block);
   int64_t (*scratch_floats)(int64_t size, int64_t query_count);
   void (*pack)(const AttentionKeys&);

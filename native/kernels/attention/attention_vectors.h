@@ -12,14 +12,14 @@ struct VectorProducts {
   using Element = Type;
   struct Session {};
 
-  // Weights keep all of float32.
+  // Weights keep full float32 precision.
   static constexpr bool kRough = false;
   static constexpr int64_t kKeyStep = 2;
   static constexpr int64_t kMostKeys = 128;
   static constexpr int64_t kWeightFloats = kMostKeys * kQueries;
 
   static int64_t KeysAtOnce(int64_t /*size*/) { return kMostKeys; }
-  // Rows a power of two apart would share few sets of the first cache.
+  // If rows were a power of two apart, they would share few sets of the first-level cache.
   static int64_t ValueStride(int64_t key_block) { return (key_block + 31) / 16 * 16; }
   static int64_t QueryFloats(int64_t size) { return size * kQueries; }
   static int64_t KeyFloats(int64_t size, int64_t key_block) { return size * key_block; }

@@ -18,10 +18,10 @@
 namespace latent_diffusion {
 namespace {
 
-// Codes that stay in a core's second cache while a block of rows passes by.
+// Codes that stay in a core's second-level cache for a whole block of rows.
 constexpr int64_t kChunkFloats = 64 << 10;
 constexpr int64_t kBlockRows = 256;
-// What one thread should have to do before another is woken.
+// The least work for which waking another thread pays.
 constexpr int64_t kLeastDifferences = 1 << 17;
 
 thread_local Scratch code_scratch;
@@ -39,7 +39,7 @@ bool IsFinite(const at::Tensor& floats) {
   return found == 0;
 }
 
-// Where all values are finite, no distance is NaN, which the kernel could not order.
+// If all values are finite, no distance is NaN; the kernel cannot order NaN.
 bool Suits(const at::Tensor& z, const at::Tensor& codes) {
   return FindCpuKernels() != nullptr && z.dim() == 2 && codes.dim() == 2 &&
          z.size(1) == codes.size(1) && codes.size(0) > 0 &&
@@ -48,7 +48,7 @@ bool Suits(const at::Tensor& z, const at::Tensor& codes) {
          IsFinite(codes);
 }
 
-// [panel][size][codes of the panel]; those past the end are infinitely far.
+// [panel][size][codes of the panel]; missing codes at the end are infinitely far.
 float* PackCodes(const at::Tensor& codes, int64_t lanes) {
   const int64_t count = codes.size(0);
   const int64_t size = codes.size(1);
@@ -68,7 +68,7 @@ float* PackCodes(const at::Tensor& codes, int64_t lanes) {
   return packed;
 }
 
-// A few rows meet all codes, chunk by chunk.
+// A few rows are compared with all codes, chunk by chunk.
 void SearchBlock(const CpuKernels& kernels, CodeSearch work, int64_t panels) {
   std::array<float, kBlockRows> distances;
   distances.fill(std::numeric_limits<float>::infinity());
@@ -87,7 +87,7 @@ void SearchBlock(const CpuKernels& kernels, CodeSearch work, int64_t panels) {
 }  // namespace
 
 at::Tensor NearestCodes(const at::Tensor& z, const at::Tensor& codes) {
-  // Integers are LibTorch's to refuse.
+  // LibTorch refuses integers with its own message.
   if (!z.is_floating_point() || !codes.is_floating_point())
     return at::argmin(at::cdist(z, codes), 1);
   const at::Tensor rows = ToFloats(z);
@@ -97,7 +97,7 @@ at::Tensor NearestCodes(const at::Tensor& z, const at::Tensor& codes) {
   const int64_t size = rows.size(1);
   const int64_t panels = DivideUp(book.size(0), kernels.lanes);
   const float* const packed = PackCodes(book, kernels.lanes);
-  // Zeros: where every distance overflows, all are equally near.
+  // Zeros: if every distance overflows, all codes are equally near.
   at::Tensor nearest = at::zeros({rows.size(0)}, rows.options().dtype(at::kLong));
   const auto* const values = rows.const_data_ptr<float>();
   auto* const indices = nearest.mutable_data_ptr<int64_t>();

@@ -1,4 +1,4 @@
-// The search of a codebook over vectors of codes. Included by the files of simd/ only.
+// The search for the nearest code over vectors of codes. Included by the files of simd/ only.
 #pragma once
 
 #include "kernels/simd/cpu_kernels.h"
@@ -7,11 +7,12 @@
 namespace latent_diffusion {
 namespace {
 
-// Rows that meet each vector of codes together. A row keeps three vectors: this distance, the least
-// and its index.
+// Rows that are compared with each vector of codes together. A row needs three vectors: the current
+// distance, the least distance and its index.
 constexpr int kSearchRows = LATENT_DIFFUSION_VECTOR_REGISTERS / 4;
 
-// The nearest of a vector's lanes, each of which kept the first of its own; of equals the first.
+// The nearest of a vector's lanes, each of which kept its own first minimum; of equal ones the
+// first wins.
 inline void Reduce(Vector distances, Integers indices, int64_t first, float* distance,
                    int64_t* nearest) {
   int best = 0;
@@ -19,7 +20,7 @@ inline void Reduce(Vector distances, Integers indices, int64_t first, float* dis
     const bool earlier = distances[lane] == distances[best] && indices[lane] < indices[best];
     if (distances[lane] < distances[best] || earlier) best = lane;
   }
-  // Codes come in rising order, so an equal one of before stays.
+  // Codes come in increasing order, so on equality the earlier one stays.
   if (!(distances[best] < *distance)) return;
   *distance = distances[best];
   *nearest = first + indices[best];

@@ -15,20 +15,21 @@ namespace {
 thread_local Scratch plane_scratch;
 thread_local Scratch sum_scratch;
 
-// A block of pixels and a panel of weights should both stay in a core's second cache.
+// A block of pixels and a panel of weights should both fit a core's second-level cache.
 constexpr int64_t kBandBytes = 1 << 20;
 constexpr int64_t kPanelBytes = 512 << 10;
-// Fewer positions would meet each weight too seldom.
+// With fewer positions, each weight would be used too few times.
 constexpr int64_t kLeastPositions = 256;
-// Rows of the planes that a thread fills at a time, where all threads fill the same planes.
+// Rows of the planes that a thread fills at a time, if all threads fill the same planes.
 constexpr int64_t kRowsToFill = 4;
 // Each band reads two rows of its neighbours again.
 constexpr int64_t kLeastRows = 8;
-// So many bands a thread at least, where rows suffice: a thread on a busy core leaves some to
-// others.
+// The least number of bands per thread, if there are enough rows. A thread on a busy core can then
+// leave some to others.
 constexpr int64_t kBandsOfThread = 4;
 
-// While this lives, tiles have the shape that the kernels expect; also when memory runs out.
+// While this object lives, tiles have the shape that the kernels expect. Its destructor releases
+// them on exceptions too.
 class TileScope {
  public:
   explicit TileScope(const AmxKernels& kernels) : kernels_(kernels) { kernels_.begin_tiles(); }
@@ -93,7 +94,7 @@ void AmxCalculation::Run(const Epilogue& epilogue) {
 
 AmxCalculation::Band AmxCalculation::MakeBand(int64_t first, int64_t rows) const {
   const int64_t sums = DivideUp(rows * pitch_, kTileRows) * kTileRows;
-  // The last row ends with a column of zeros too; sums beyond it read on.
+  // The last row ends with a column of zeros too; sums beyond it read past the row.
   const int64_t positions = std::max(InputRows(rows) * pitch_ + padding_,
                                      (sums - 1) * g_.stride + (kernel_ - 1) * (pitch_ + 1) + 1);
   const int64_t block_stride = positions * kTileDepth;
@@ -125,7 +126,7 @@ void AmxCalculation::RunTogether() const {
 }
 
 void AmxCalculation::FillRows(const Band& band, int64_t begin, int64_t end) const {
-  // Without zeros between them and norms of their own, all rows are one.
+  // Without padding and without a norm per image, all rows count as one.
   if (padding_ == 0 && scale_ == nullptr) {
     const int64_t first = band.first + begin;
     return Split(band, begin, (end - begin) * g_.width, first * g_.width, 0);
@@ -159,7 +160,7 @@ void AmxCalculation::RunPanel(const Band& band, int64_t unit) const {
   const int64_t block_values = g_.taps * part_values;
   const int64_t at_once =
       std::max<int64_t>(1, kPanelBytes / static_cast<int64_t>(sizeof(uint16_t)) / block_values);
-  // Sums that are complete at once take turns in one place.
+  // Sums that are complete after one block share one buffer.
   const bool at_last = at_once >= blocks_;
   const int64_t kept = at_last ? kAmxRows : DivideUp(positions, kAmxRows) * kAmxRows;
   float* const sums = sum_scratch.Floats(static_cast<size_t>(kept * kAmxPanel));
@@ -173,8 +174,8 @@ void AmxCalculation::RunPanel(const Band& band, int64_t unit) const {
     work.blocks = std::min(at_once, blocks_ - block);
     work.right = packed_ + (unit * blocks_ + block) * block_values;
     work.accumulate = block > 0;
-    // The weights after these, a share with each block of rows, so that memory and products
-    // overlap.
+    // Prefetches the next weights, a share with each block of rows, so that memory access and
+    // products overlap.
     work.next_step = DivideUp(part_values / DivideUp(positions, kAmxRows), kTileDepth) * kTileDepth;
     const int64_t share = work.next_step * g_.taps * work.blocks;
     for (int64_t position = 0; position < positions; position += kAmxRows) {
@@ -194,7 +195,7 @@ void AmxCalculation::Store(const Band& band, int64_t unit, int64_t begin, int64_
   const int64_t per_image = period_ / g_.stride;
   const int64_t column = unit / g_.phases() * kAmxPanel;
   const int64_t phase = unit % g_.phases();
-  // Without padding and biases of their own, all rows are one.
+  // Without padding and without a bias per image, all rows count as one.
   const bool one = padding_ == 0 && epilogue_.bias_stride == 0;
   for (int64_t next = 0; begin < end; sums += (next - begin) * kAmxPanel, begin = next) {
     const int64_t row = band.first + begin / pitch_;

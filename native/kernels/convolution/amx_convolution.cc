@@ -42,7 +42,7 @@ at::Tensor AmxConvolution(const at::Tensor& input, const at::Tensor& packed,
                           const std::optional<at::Tensor>& norm_weight,
                           const std::optional<at::Tensor>& norm_bias, double eps, bool silu) {
   if (input.dim() == 3) {
-    // One picture, but to a norm it is a batch of rows.
+    // GroupNormScales needs a batch.
     const at::Tensor normal =
         groups > 0 ? GroupNorm(input, groups, norm_weight, norm_bias, eps, silu) : input;
     return ConvolvePicture(normal, residual, [&](const at::Tensor& batch) {
@@ -85,7 +85,7 @@ at::Tensor AmxLinear(const at::Tensor& input, const at::Tensor& packed,
   const int64_t rows = x.numel() / x.size(-1);
   const at::Tensor output = at::empty({rows, out_channels}, x.options());
   if (rows == 0) return output.view(shape);
-  // A column of pixels.
+  // The rows become a column of pixels.
   const AmxGeometry geometry{1, x.size(-1), rows, 1, out_channels, rows, 1, 1, 1, 1};
   const auto compute = [&](const Epilogue& epilogue) {
     AmxCalculation(geometry, x, packed).Run(epilogue);

@@ -9,8 +9,8 @@
 
 namespace latent_diffusion {
 bool HasAmx() {
-  // The variable makes this CPU one without AMX. init_amx asks the system, which grants it to the
-  // whole process.
+  // The variable makes this CPU count as one without AMX. init_amx asks the system to allow AMX for
+  // the whole process.
   static const bool can = !IsSwitchedOn("LATENT_DIFFUSION_WITHOUT_AMX") && at::cpu::init_amx();
   return can;
 }
@@ -19,7 +19,7 @@ const AmxKernels* FindAmxKernels() {
   static const AmxKernels* const found = []() -> const AmxKernels* {
 #ifdef LATENT_DIFFUSION_AMX_KERNELS
     const bool wide = at::get_cpu_capability().rfind("AVX512", 0) == 0;
-    // Whatever has AMX has AVX-512's conversions to bfloat16.
+    // Every CPU with AMX also has AVX-512's conversions to bfloat16.
     if (wide && HasAmx()) return CompiledAmxKernels();
 #endif
     return nullptr;

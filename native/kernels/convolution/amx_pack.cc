@@ -14,14 +14,14 @@
 namespace latent_diffusion {
 namespace {
 
-// Where input channel `depth` and output channel `column` of a panel's block lie: in two tiles of
+// The index of input channel `depth` and output channel `column` in a panel's block: two tiles of
 // 16 columns, whose rows hold pairs of input channels.
 int64_t Place(int64_t depth, int64_t column) {
   return (column / kTileRows * kTileRows + depth / 2) * kTileDepth + column % kTileRows * 2 +
          depth % 2;
 }
 
-// `plain` float32 [out, in, ...taps].
+// `plain` is float32 [out, in, ...taps].
 at::Tensor Pack(const at::Tensor& plain, bool split) {
   const auto* const values = plain.const_data_ptr<float>();
   const int64_t out_channels = plain.size(0);
@@ -66,8 +66,8 @@ at::Tensor PackAmx(const at::Tensor& weight) {
 }
 
 at::Tensor PackAmxUpsampling(const at::Tensor& weight) {
-  // A pixel that stands for two rows (or columns) of taps has their sum. In phase 0 the first row
-  // is the pixel above's, in phase 1 the last row is the one below's.
+  // A pixel that covers two rows (or columns) of taps gets their sum. In phase 0 the first row
+  // belongs to the pixel above; in phase 1 the last row belongs to the pixel below.
   const at::Tensor plain = weight.to(at::kDouble);
   const auto halves = [](const at::Tensor& taps, int64_t dim, int64_t phase) {
     const at::Tensor first = taps.narrow(dim, 0, 1), middle = taps.narrow(dim, 1, 1),

@@ -1,4 +1,4 @@
-// Products of matrices in tiles of AMX. Included by simd/amx.cc only.
+// Matrix products in AMX tiles. Included by simd/amx.cc only.
 #pragma once
 
 #include <immintrin.h>
@@ -18,8 +18,8 @@ struct TileConfiguration {
 };
 static_assert(sizeof(TileConfiguration) == 64, "What LDTILECFG reads");
 
-// All eight tiles of full size: four of sums, two left, two right. A constant, since GCC 12 thinks
-// that the instruction reads 8 bytes only and leaves out what would be written just before.
+// All eight tiles have full size: four for sums, two left, two right. It is a constant, because GCC
+// 12 thinks that the instruction reads only 8 bytes, and drops stores that come just before it.
 alignas(64) constexpr TileConfiguration kTiles = {
     1, 0, {}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
 static_assert(kTileDepth * sizeof(uint16_t) == 64 && kTileRows == 16, "As kTiles says");
@@ -28,7 +28,7 @@ void BeginTiles() { _tile_loadconfig(&kTiles); }
 
 void EndTiles() { _tile_release(); }
 
-// 32 values of bfloat16.
+// 32 bfloat16 values.
 struct Rounded {
   BFloat16 values[2 * kLanes];
 };
@@ -81,8 +81,8 @@ void SplitPixelsOf(const SplitPixels& work) {
 
 constexpr int64_t kTileValues = kTileRows * kTileDepth;
 
-// Sums are tiles 0 to 3, two of rows by two of columns; left 4 and 5, right 6 and 7. Each tile is
-// loaded right before its first product, so that loads and products overlap.
+// Sums are tiles 0 to 3, two rows by two columns of tiles. Tiles 4 and 5 are left, 6 and 7 right.
+// Each tile is loaded directly before its first product, so that loads and products overlap.
 template <int kRowTiles>
 inline void MultiplyAll(const uint16_t* left, int64_t row_stride, const uint16_t* right) {
   const auto bytes = row_stride * static_cast<int64_t>(sizeof(uint16_t));
@@ -98,7 +98,7 @@ inline void MultiplyAll(const uint16_t* left, int64_t row_stride, const uint16_t
   if constexpr (kRowTiles == 2) _tile_dpbf16ps(3, 5, 7);
 }
 
-// Other tiles on the right, the same on the left.
+// New tiles on the right, the same on the left.
 template <int kRowTiles>
 inline void MultiplyByRight(const uint16_t* right) {
   _tile_loadd(6, right, kTileDepth * sizeof(uint16_t));
@@ -109,7 +109,7 @@ inline void MultiplyByRight(const uint16_t* right) {
   if constexpr (kRowTiles == 2) _tile_dpbf16ps(3, 5, 7);
 }
 
-// Other tiles on the left, the same on the right.
+// New tiles on the left, the same on the right.
 template <int kRowTiles>
 inline void MultiplyLeft(const uint16_t* left, int64_t row_stride) {
   const auto bytes = row_stride * static_cast<int64_t>(sizeof(uint16_t));
@@ -123,8 +123,9 @@ inline void MultiplyLeft(const uint16_t* left, int64_t row_stride) {
   }
 }
 
-// After about 150 products of tiles without a store the processor (Sapphire Rapids) waits a quarter
-// of a microsecond for the next one. So a tile is stored aside now and then, which costs nothing.
+// After about 150 tile products without a store, the next store takes a quarter of a microsecond
+// longer (Sapphire Rapids). So a tile is stored to scratch memory now and then, which costs
+// nothing.
 class StoreAside {
  public:
   void Count(int64_t products) {
@@ -140,7 +141,7 @@ class StoreAside {
   alignas(64) uint16_t aside_[kTileValues];
 };
 
-// To the second cache. The processor's own prefetching ends with each page.
+// Into the second-level cache. The hardware prefetcher stops at the end of each page.
 inline void Prefetch(const uint16_t* values, int64_t count) {
   for (int64_t i = 0; i < count; i += kTileDepth) __builtin_prefetch(values + i, 0, 2);
 }
@@ -173,7 +174,7 @@ void MultiplyRowTiles(const MultiplyTiles& work) {
       MultiplyAll<kRowTiles>(left, work.row_stride, right);
       right += 2 * kTileValues;
       if constexpr (kSplit) {
-        // The low weights came first, so that each tile is loaded once.
+        // The low weights come first, so that each tile is loaded once.
         MultiplyByRight<kRowTiles>(right);
         right += 2 * kTileValues;
         MultiplyLeft<kRowTiles>(left + work.low, work.row_stride);

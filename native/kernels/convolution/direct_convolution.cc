@@ -19,10 +19,10 @@ namespace {
 thread_local Scratch plane_scratch;
 thread_local Scratch sum_scratch;
 
-// Channels whose weights for one panel, all taps of them, stay in a core's second cache while the
-// pixels pass by.
+// Channels per step. The weights of one panel, all taps, then stay in a core's second-level cache
+// for all pixels.
 constexpr int64_t kDepth = 128;
-// Pixels whose sums stay in the first cache.
+// Pixels whose sums stay in the first-level cache.
 constexpr int64_t kBandPixels = 256;
 
 struct Geometry {
@@ -36,8 +36,8 @@ ElementType TypeOf(const at::Tensor& tensor) {
   return tensor.scalar_type() == at::kBFloat16 ? kBFloat16 : kFloat32;
 }
 
-// One call. The pictures lie in a plane of floats with zeros around each, so that a tap is a fixed
-// distance.
+// One call. The pictures are copied into a plane of floats with zeros around each, so that the
+// offset of a tap is constant.
 class Convolution {
  public:
   Convolution(const Geometry& geometry, const at::Tensor& input, const at::Tensor& packed)
@@ -66,7 +66,7 @@ class Convolution {
         RunPanel(*unit % panels_, rows * band / bands_, rows * (band + 1) / bands_);
       }
     });
-    // For few pixels; a large picture may come all the same.
+    // The kernel is for few pixels, but a large picture may come too.
     plane_scratch.Trim();
   }
 
@@ -91,7 +91,7 @@ class Convolution {
     plane_ = plane;
   }
 
-  // Rows [begin, end) of results, numbered along the batch.
+  // Computes rows [begin, end) of the results, numbered along the batch.
   void RunPanel(int64_t panel, int64_t begin, int64_t end) const {
     if (begin == end) return;
     const int64_t columns = kernels_.panel;
@@ -109,7 +109,7 @@ class Convolution {
           weights_ + (panel * g_.channels + channel) * g_.taps() * columns * element_size_;
       work.weights = weights;
       work.accumulate = channel > 0;
-      // The weights after these, a share with each block of pixels.
+      // Prefetches the next weights, a share with each block of pixels.
       const int64_t blocks = (end - begin) * DivideUp(g_.out_width, kernels_.rows);
       work.next_lines = std::min(DivideUp(bytes, kLineBytes * blocks * g_.taps()), work.depth);
       const int64_t share =
@@ -143,7 +143,7 @@ class Convolution {
   const Geometry g_;
   const ElementType type_;
   const int64_t element_size_;
-  // Of the plane: pixels in a line, and lines of an image.
+  // The plane's pixels per line, and lines per image.
   const int64_t pitch_, lines_;
   const int64_t panels_, bands_;
   const char* const input_;

@@ -1,5 +1,5 @@
-// Convolution as it is defined, for pictures of few pixels: what counts there is that each weight
-// comes from memory once, in the order of its use. Included by the files of simd/ only.
+// Direct convolution for pictures of few pixels. Each weight is read from memory once, in the order
+// of use. Included by the files of simd/ only.
 #pragma once
 
 #include "kernels/convolution/winograd_kernel.h"
@@ -9,8 +9,8 @@
 namespace latent_diffusion {
 namespace {
 
-// kCount pixels side by side. Weights that are needed next are brought nearer meanwhile, a line
-// with each channel, so that memory and products overlap.
+// kCount consecutive pixels. Prefetches the next weights, a cache line per channel, so that memory
+// access and products overlap.
 template <int kCount, typename Weight>
 void AddTapsFor(const AddTaps& work, const float* pixels, float* sums, const char* next) {
   Vector left[kCount] = {};

@@ -6,11 +6,11 @@ namespace latent_diffusion {
 namespace {
 
 struct Addends {
-  // float32 [out] or [batch, out]; undefined: nothing.
+  // float32 [out] or [batch, out]; undefined if there is none.
   at::Tensor bias;
-  // Of the output's shape, dtype and layout; undefined: nothing.
+  // Has the output's shape, dtype and layout; undefined if there is none.
   at::Tensor residual;
-  // What no kernel adds.
+  // What no kernel can add.
   at::Tensor rest;
 };
 

@@ -1,4 +1,4 @@
-// What all convolutions end with, as kernels: results are sums + bias + residual. Included by the
+// The end of every convolution as kernels: results are sums + bias + residual. Included by the
 // files of simd/ only.
 #pragma once
 
@@ -8,7 +8,7 @@
 namespace latent_diffusion {
 namespace {
 
-// The first `count` lanes, all if there are more; `residual` may be null.
+// Stores the first `count` lanes, or all if there are fewer; `residual` may be null.
 template <typename Element>
 inline void StoreResult(Vector sums, Vector bias, const Element* residual, Element* out,
                         int64_t count) {

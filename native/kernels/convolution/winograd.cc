@@ -27,19 +27,19 @@ constexpr int64_t kMostTiles = 96;
 thread_local Scratch block_scratch;
 thread_local Scratch product_scratch;
 
-// Of a core. No result depends on it.
+// Of one core. No result depends on it.
 int64_t SecondCacheBytes() {
   constexpr int64_t kUsual = 1 << 20;
 #ifdef _SC_LEVEL2_CACHE_SIZE
   static const int64_t bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
-  // Virtual machines may not tell.
+  // Virtual machines may report 0.
   if (bytes > 0) return std::clamp<int64_t>(bytes, 256 << 10, 4 << 20);
 #endif
   return kUsual;
 }
 
-// One call: the sizes, and where everything lies. NHWC; tiles are numbered along the batch, then
-// down, then across.
+// One call: sizes and memory layout. NHWC; tiles are numbered along the batch, then down, then
+// across.
 class Convolution {
  public:
   Convolution(const at::Tensor& input, const at::Tensor& packed, int64_t out_channels)
@@ -56,7 +56,7 @@ class Convolution {
         across_(DivideUp(width_, side_)),
         tiles_(input.size(0) * down_ * across_),
         panels_(packed.size(0)),
-        // Rows a power of two apart would share few sets of the first cache.
+        // If rows were a power of two apart, they would share few sets of the first-level cache.
         row_(DivideUp(channels_, 16) * 16 + 16),
         element_size_(static_cast<int64_t>(input.element_size())),
         input_(static_cast<const char*>(input.const_data_ptr())),
@@ -77,16 +77,16 @@ class Convolution {
   }
 
  private:
-  // Weights pass by once a block and should meet many tiles, while the transformed tiles should
-  // stay in a core's second cache.
+  // Weights are read once per block and should be used for many tiles. The transformed tiles should
+  // stay in a core's second-level cache.
   int64_t TilesInBlock() const {
     const int64_t fit =
         SecondCacheBytes() * 3 / 8 / static_cast<int64_t>(sizeof(float)) / (points_ * row_);
     return std::clamp(fit, kLeastTiles, kMostTiles) / kernels_.rows * kernels_.rows;
   }
 
-  // Transformed tiles pass by once for so many panels, whose products should stay in the second
-  // cache.
+  // Transformed tiles are read once for this many panels, whose products should stay in the
+  // second-level cache.
   int64_t PanelsAtOnce(int64_t tiles) const {
     return std::max<int64_t>(1, SecondCacheBytes() / 2 / ProductBytes(tiles));
   }
@@ -94,7 +94,7 @@ class Convolution {
     return points_ * tiles * kernels_.panel * static_cast<int64_t>(sizeof(float));
   }
 
-  // One thread does all of a block.
+  // One thread computes the whole block.
   void RunBlock(int64_t first, int64_t last) const {
     const int64_t count = last - first;
     if (count == 0) return;
@@ -106,7 +106,8 @@ class Convolution {
       RunPanels(panel, std::min(panel + at_once, panels_), first, count, block);
   }
 
-  // Few tiles: the threads share the weights instead, which are what must come from memory.
+  // For few tiles. The threads share the weights, because reading the weights is what takes the
+  // time.
   void RunTogether() const {
     float* const block = block_scratch.Floats(static_cast<size_t>(points_ * tiles_ * row_));
     at::parallel_for(0, tiles_, 1, [&](int64_t begin, int64_t end) {
@@ -138,7 +139,7 @@ class Convolution {
     kernels_.transform_input[tile_][type_]({pixels.data(), channels_, out, out_stride});
   }
 
-  // Panels [begin, end) of results for a block of tiles.
+  // Computes panels [begin, end) of the results for a block of tiles.
   void RunPanels(int64_t begin, int64_t end, int64_t first, int64_t count,
                  const float* block) const {
     if (begin == end) return;

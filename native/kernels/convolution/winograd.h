@@ -12,12 +12,12 @@ namespace latent_diffusion {
 
 // Transforms a weight, [out, in, 3, 3] of any floating dtype, and packs it for this process's
 // kernels: float32 [panels, points, in, panel]. It is 16 / 9 (kTile2) or 4 (kTile4) times as large
-// as it was in float32.
+// as in float32.
 at::Tensor PackWinograd(const at::Tensor& weight, WinogradTile tile);
 
-// `input` float32 or bfloat16 [batch, in, height, width]; `bias` [out]; `residual`, of the
-// result's shape or one that can be added to it, is added. Returns `input`'s dtype [batch, out,
-// height, width], channels_last.
+// `input` is float32 or bfloat16 [batch, in, height, width]; `bias` is [out]. `residual` is added;
+// it has the result's shape or broadcasts to it. Returns the dtype of `input`, [batch, out, height,
+// width], channels_last.
 at::Tensor WinogradConvolution(const at::Tensor& input, const at::Tensor& packed,
                                const std::optional<at::Tensor>& bias,
                                const std::optional<at::Tensor>& residual, int64_t out_channels);

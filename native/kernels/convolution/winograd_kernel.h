@@ -1,7 +1,7 @@
 // Winograd's minimal filtering F(m x m, 3 x 3) over vectors of channels (Lavin and Gray, "Fast
-// Algorithms for Convolutional Neural Networks", 2015): Y = A' [ (G g G') * (B' d B) ] A, where *
-// is a product of matrices over channels at each of the (m + 2)^2 points. Included by the files of
-// simd/ only.
+// Algorithms for Convolutional Neural Networks", 2015): Y = A' [ (G g G') * (B' d B) ] A. Here * is
+// a matrix product over channels at each of the (m + 2)^2 points. Included by the files of simd/
+// only.
 #pragma once
 
 #include "kernels/convolution/epilogue_kernel.h"
@@ -11,7 +11,7 @@
 namespace latent_diffusion {
 namespace {
 
-// B' of one column of a patch: `in` and `out` are `step` vectors apart.
+// B' of one column of a patch; `in` and `out` are `step` vectors apart.
 template <int kTile>
 inline void InputColumn(const Vector* in, Vector* out, int step);
 
@@ -108,11 +108,10 @@ void TransformOutputTile(const TransformOutput& work) {
   }
 }
 
-// Rows of the register block: two vectors a row in all but a few of the registers.
+// Rows of the register block: two vectors per row, in all registers except a few.
 constexpr int kRows = LATENT_DIFFUSION_VECTOR_REGISTERS >= 32 ? 12 : 6;
 constexpr int kPanel = 2 * kLanes;
-// Rows of weights that are brought nearer before they are due: the processor's own prefetching ends
-// with each page.
+// Rows of weights to prefetch ahead: the hardware prefetcher stops at the end of each page.
 constexpr int64_t kAhead = 48;
 constexpr int64_t kLineFloats = 16;
 
@@ -142,7 +141,7 @@ void MultiplyRows(const float* a, int64_t lda, const float* b, int64_t depth, fl
 
 using MultiplyFunction = void (*)(const float*, int64_t, const float*, int64_t, float*, int64_t);
 
-// Which function multiplies so many rows.
+// The function that multiplies this many rows.
 template <int kCount>
 MultiplyFunction MultiplyFor(int64_t rows) {
   if constexpr (kCount > 1) {
@@ -151,8 +150,7 @@ MultiplyFunction MultiplyFor(int64_t rows) {
   return MultiplyRows<kCount>;
 }
 
-// In blocks of nearly equal height, so that none is too low to hide the latency of a
-// multiplication.
+// In blocks of nearly equal height: a low block could not hide the latency of a multiplication.
 void Multiply(const float* a, int64_t lda, const float* b, int64_t depth, float* c, int64_t ldc,
               int64_t rows) {
   int64_t blocks = (rows + kRows - 1) / kRows;

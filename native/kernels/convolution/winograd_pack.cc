@@ -12,7 +12,7 @@ namespace {
 constexpr int64_t kMostColumns = 32;
 using Lanes = std::array<double, kMostColumns>;
 
-// G of winograd_kernel.h's points.
+// G for the points of winograd_kernel.h.
 constexpr double kG2[4][3] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};
 constexpr double kG4[6][3] = {{1.0 / 4, 0, 0},
                               {-1.0 / 6, -1.0 / 6, -1.0 / 6},
@@ -21,8 +21,8 @@ constexpr double kG4[6][3] = {{1.0 / 4, 0, 0},
                               {1.0 / 24, -1.0 / 12, 1.0 / 6},
                               {0, 0, 1}};
 
-// G g G' of one input channel for the columns of a panel. In double, so that the weights are
-// rounded once.
+// G g G' of one input channel for the columns of a panel, in double, so that weights are rounded
+// once.
 template <int kPatch>
 void TransformWeights(const double (&g)[kPatch][3], const std::array<Lanes, 9>& weights, float* out,
                       int64_t point_stride, int64_t columns) {

@@ -18,8 +18,8 @@
 namespace latent_diffusion {
 namespace {
 
-// Pixels whose moments are summed in float32, about one of them; the moments of chunks are joined
-// in double, in one order on any number of threads.
+// Moments of this many pixels are summed in float32, relative to one of them. The moments of chunks
+// are combined in double, in the same order on any number of threads.
 constexpr int64_t kChunk = 64;
 
 bool IsChannelsInnermost(const at::Tensor& input) {
@@ -33,7 +33,7 @@ at::Tensor ToFloats(const std::optional<at::Tensor>& values) {
 
 class Normalization {
  public:
-  // `scales` float32 [2, batch, channels]: factors, then summands, which FindScales writes.
+  // `scales` is float32 [2, batch, channels]: factors, then summands. FindScales writes it.
   Normalization(const at::Tensor& input, int64_t groups, const at::Tensor& scales)
       : kernels_(*FindCpuKernels()),
         type_(input.scalar_type() == at::kBFloat16 ? kBFloat16 : kFloat32),
@@ -79,7 +79,8 @@ class Normalization {
   }
 
  private:
-  // Calls visit(pixels, mean, sum of squares about it) for each channel of each chunk of a group.
+  // Calls visit(pixels, mean, sum of squared differences from it) for each channel of each chunk of
+  // a group.
   template <typename Visit>
   void ForMoments(int64_t image, int64_t group, const Visit& visit) const {
     const int64_t size = channels_ / groups_;
@@ -95,7 +96,7 @@ class Normalization {
     }
   }
 
-  // Mean, then variance about it, in double.
+  // The mean, and the variance about it, in double.
   std::pair<double, double> Statistics(int64_t image, int64_t group) const {
     const int64_t values = channels_ / groups_ * pixels_;
     const auto total = static_cast<double>(values);
@@ -109,7 +110,7 @@ class Normalization {
     return {center, square / total};
   }
 
-  // work(chunk, its first element, its pixels).
+  // Calls work(chunk, its first element, its pixels).
   template <typename Work>
   void ForChunks(const Work& work) const {
     const int64_t units = batch_ * chunks_;
@@ -127,11 +128,11 @@ class Normalization {
   const int64_t element_size_, batch_, channels_, groups_, pixels_, chunks_;
   const char* const input_;
   float *const scale_, *const shift_;
-  // Pivots, sums and squares of each chunk.
+  // Pivots, sums and sums of squares per chunk.
   std::vector<float> moments_;
 };
 
-// Moments and scales of an input with channels innermost.
+// Computes moments and scales of a channels-last input.
 Normalization Normalize(const at::Tensor& input, int64_t groups,
                         const std::optional<at::Tensor>& weight,
                         const std::optional<at::Tensor>& bias, double eps,

@@ -1,5 +1,5 @@
-// Group norm, with or without SiLU after it, in one pass for the moments and one for the rest, on
-// the CPU. Thread: any; uses LibTorch's intra-op threads.
+// Group norm, optionally followed by SiLU, on the CPU: one pass for the moments and one for the
+// rest. Thread: any; uses LibTorch's intra-op threads.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -8,15 +8,15 @@
 
 namespace latent_diffusion {
 
-// aten::group_norm, then aten::silu if `silu`, in the layout of `input`. LibTorch's own kernels are
-// taken unless `input` is float32 or bfloat16 with its channels innermost: [batch, channels, ...]
-// of three or four dimensions.
+// aten::group_norm, then aten::silu if `silu`, in the layout of `input`. `input` must be float32 or
+// bfloat16, channels-last, [batch, channels, ...] with three or four dimensions; other input goes
+// to LibTorch's own kernels.
 at::Tensor GroupNorm(const at::Tensor& input, int64_t groups,
                      const std::optional<at::Tensor>& weight, const std::optional<at::Tensor>& bias,
                      double eps, bool silu);
 
-// What group norm multiplies and adds, float32 [2, batch, channels], for an `input` float32 or
-// bfloat16 [batch, channels, height, width]: whoever reads the input next applies it.
+// The factors and summands of group norm, float32 [2, batch, channels], for an `input` float32 or
+// bfloat16 [batch, channels, height, width]. The operator that reads the input applies them.
 at::Tensor GroupNormScales(const at::Tensor& input, int64_t groups,
                            const std::optional<at::Tensor>& weight,
                            const std::optional<at::Tensor>& bias, double eps);

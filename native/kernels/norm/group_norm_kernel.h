@@ -8,8 +8,8 @@
 namespace latent_diffusion {
 namespace {
 
-// Sums over pixels of differences from the first pixel and of their squares, a channel each: sums
-// of the values themselves would leave nothing of a variance that is small beside the mean.
+// Sums, per channel over the pixels, of differences from the first pixel and of their squares. Sums
+// of the values themselves would lose a variance that is small compared with the mean.
 template <typename Element>
 void Moments(const void* in, int64_t pixels, int64_t channels, float* pivots, float* sums,
              float* squares) {

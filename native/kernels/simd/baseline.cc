@@ -1,4 +1,4 @@
-// What every CPU of the architecture has: SSE2, or NEON.
+// The baseline of the architecture: SSE2, or NEON.
 #define LATENT_DIFFUSION_VECTOR_BYTES 16
 #ifdef __aarch64__
 #define LATENT_DIFFUSION_VECTOR_REGISTERS 32

@@ -11,7 +11,7 @@ const CpuKernels* FindCpuKernels() {
 #ifndef LATENT_DIFFUSION_KERNELS
     return nullptr;
 #else
-    // Honours ATEN_CPU_CAPABILITY.
+    // This follows ATEN_CPU_CAPABILITY.
     const std::string capability = at::get_cpu_capability();
 #if defined(__x86_64__)
     if (capability.rfind("AVX512", 0) == 0 || capability.rfind("AVX10", 0) == 0)

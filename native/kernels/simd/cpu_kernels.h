@@ -1,5 +1,5 @@
-// The kernels that are compiled once for each instruction set, and which of them this process uses.
-// Thread: any; they touch nothing but what they are given.
+// The kernels that are compiled once per instruction set, and the choice for this process. Thread:
+// any; they access only what they are given.
 #pragma once
 
 #include <stddef.h>
@@ -9,48 +9,48 @@
 
 namespace latent_diffusion {
 
-// Elements are float or bfloat16, said by the table's index; arithmetic is float32.
+// Elements are float or bfloat16, by the index into the table; arithmetic is float32.
 enum ElementType { kFloat32 = 0, kBFloat16 = 1, kElementTypes = 2 };
 
 // Winograd's tiles: F(2x2, 3x3) and F(4x4, 3x3).
 enum WinogradTile { kTile2 = 0, kTile4 = 1, kWinogradTiles = 2 };
 
-// One tile's points are patch x patch pixels of the input. What lies outside the picture points to
+// The points of one tile come from patch x patch input pixels. Pixels outside the picture point to
 // zeros.
 struct TransformInput {
   const void* const* pixels;  // patch * patch pointers to `channels` elements each
   int64_t channels;
-  float* out;  // point p's channels lie from out + p * out_stride
+  float* out;  // the channels of point p start at out + p * out_stride
   int64_t out_stride;
 };
 
-// One tile's outputs are tile x tile pixels. `columns` lie side by side; a pixel outside the
+// The outputs of one tile are tile x tile pixels. `columns` are contiguous; a pixel outside the
 // picture is null.
 struct TransformOutput {
-  const float* in;  // point p's columns lie from in + p * in_stride
+  const float* in;  // the columns of point p start at in + p * in_stride
   int64_t in_stride;
   int64_t columns;
   const float* bias;            // `columns`, or null
-  const void* const* residual;  // tile * tile pointers to what is added, or null
+  const void* const* residual;  // tile * tile pointers to the addend, or null
   void* const* pixels;          // tile * tile pointers
 };
 
-// Pixels side by side and one panel of weights: sums [pixel][panel] of all taps and `depth`
+// Consecutive pixels and one panel of weights: sums [pixel][panel] of all taps and `depth`
 // channels.
 struct AddTaps {
   const float* pixels;  // pixel_stride apart
   int64_t pixel_count, pixel_stride;
-  const int64_t* taps;  // from a pixel to the one that a tap sees, in floats
+  const int64_t* taps;  // offset from a pixel to the one that a tap reads, in floats
   int64_t tap_count, depth;
   const void* weights;  // [tap][depth][panel]
   float* sums;
   bool accumulate;
-  // What is needed next: so many lines of it for each tap of a block of pixels.
+  // What to prefetch: this many cache lines per tap of a block of pixels.
   const void* next;
   int64_t next_lines;
 };
 
-// Sums of pixels side by side to where they belong: out = sums + bias + residual.
+// Stores the sums of consecutive pixels: out = sums + bias + residual.
 struct StorePixels {
   const float* sums;  // sums_stride apart, whole vectors of columns
   int64_t sums_stride;
@@ -61,7 +61,7 @@ struct StorePixels {
   void* out;
 };
 
-// `pixels` times `channels` elements: out = in * scale + shift, a channel each.
+// `pixels` times `channels` elements: out = in * scale + shift, per channel.
 struct ScaleAndShift {
   const void* in;
   void* out;
@@ -69,7 +69,7 @@ struct ScaleAndShift {
   const float *scale, *shift;
 };
 
-// `row_count` rows of `size` floats, and codes packed [panel][size][lanes]. For each row the least
+// `row_count` rows of `size` floats, and codes packed as [panel][size][lanes]. Per row, the least
 // squared distance so far and its code, which nearer codes replace.
 struct CodeSearch {
   const float* rows;
@@ -81,37 +81,38 @@ struct CodeSearch {
   int64_t* nearest;
 };
 
-// What a processor's caches hold at a time.
+// The cache line's size.
 constexpr int64_t kLineBytes = 64;
 
 struct CpuKernels {
   // Floats in a vector.
   int64_t lanes;
-  // Columns of one packed panel of weights, and the rows of the register block.
+  // Columns of one packed panel of weights, and rows of the register block.
   int64_t panel;
   int64_t rows;
   void (*transform_input[kWinogradTiles][kElementTypes])(const TransformInput&);
   void (*transform_output[kWinogradTiles][kElementTypes])(const TransformOutput&);
-  // c [rows, panel] = a [rows, depth] times b [depth, panel]; a's rows are lda apart, c's ldc.
+  // c [rows, panel] = a [rows, depth] times b [depth, panel]; rows of a are lda apart, rows of c
+  // ldc.
   void (*multiply)(const float* a, int64_t lda, const float* b, int64_t depth, float* c,
                    int64_t ldc, int64_t rows);
-  // By the weights' type.
+  // By the dtype of the weights.
   void (*add_taps[kElementTypes])(const AddTaps&);
   void (*store_pixels[kElementTypes])(const StorePixels&);
-  // Any elements as floats.
+  // Converts elements of any type to floats.
   void (*widen[kElementTypes])(const void* in, float* out, int64_t count);
-  // The first pixel, and sums over pixels of the differences from it and of their squares,
+  // The first pixel, and the sums over pixels of the differences from it and of their squares,
   // `channels` each.
   void (*moments[kElementTypes])(const void* in, int64_t pixels, int64_t channels, float* pivots,
                                  float* sums, float* squares);
-  // Without and with SiLU after it.
+  // Without SiLU, and with it.
   void (*scale_pixels[2][kElementTypes])(const ScaleAndShift&);
   void (*search_codes)(const CodeSearch&);
   AttentionKernels attention[kElementTypes];
 };
 
-// What at::get_cpu_capability() names, or the next lower set that was compiled; null where the
-// compiler has no vectors.
+// The set that at::get_cpu_capability() names, or the next lower one that was compiled; null if the
+// compiler has no vector extension.
 const CpuKernels* FindCpuKernels();
 
 const CpuKernels* Avx512Kernels();

@@ -1,4 +1,4 @@
-// Powers over vectors. Included by the files of simd/ only.
+// Exponentials over vectors. Included by the files of simd/ only.
 #pragma once
 
 #include "kernels/simd/vector.h"
@@ -9,20 +9,20 @@ namespace {
 // Adding 1.5 * 2^23 leaves the nearest whole number in the low bits.
 constexpr float kRoundingMagic = 12582912.0F;
 
-// value * 2^n, where `shifted` is n + kRoundingMagic, whose own low nine bits are zero.
+// value * 2^n, where `shifted` is n + kRoundingMagic. The low nine bits of kRoundingMagic are zero.
 inline Vector ScaleByPower(Vector value, Vector shifted) {
   return reinterpret_cast<Vector>(reinterpret_cast<Bits>(value) +
                                   (reinterpret_cast<Bits>(shifted) << 23));
 }
 
-// Within 2 units in the last place; 0 and infinity are never reached.
+// The error is at most 2 units in the last place. The result is never 0 or infinite.
 inline Vector Exp(Vector x) {
   const Vector low = Broadcast(-87.0F), high = Broadcast(88.0F);
   x = x < low ? low : x;
   x = x > high ? high : x;
   const Vector shifted = x * 1.44269504F + kRoundingMagic;
   const Vector whole = shifted - kRoundingMagic;
-  // ln 2 in two parts, the first exact in a product with a small whole number.
+  // ln 2 in two parts. The product of the first part with a small whole number is exact.
   const Vector r = (x - whole * 0.693359375F) + whole * 2.12194440e-4F;
   Vector p = r * 1.9875691500e-4F + 1.3981999507e-3F;
   p = p * r + 8.3334519073e-3F;
@@ -33,8 +33,8 @@ inline Vector Exp(Vector x) {
   return ScaleByPower(p, shifted);
 }
 
-// 2^x for x <= 0, but no less than about 2^-126; NaN stays. Relative error 1e-7, or 8e-5 if
-// `kRough`: the polynomials have the least on [-1/2, 1/2].
+// 2^x for x <= 0, at least about 2^-126; NaN stays NaN. The relative error is 1e-7, or 8e-5 if
+// `kRough`: the polynomials have the least error on [-1/2, 1/2].
 template <bool kRough>
 inline Vector Exp2(Vector x) {
   const Vector low = Broadcast(-126.0F);

@@ -1,4 +1,4 @@
-// The table of one instruction set. Included by the files of simd/ only.
+// The kernel table of one instruction set. Included by the files of simd/ only.
 #pragma once
 
 #include "kernels/attention/attention_vectors.h"

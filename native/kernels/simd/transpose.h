@@ -1,4 +1,4 @@
-// Turns rows of vectors into columns. Included by the files of simd/ only.
+// Transposes blocks of vectors. Included by the files of simd/ only.
 #pragma once
 
 #include "kernels/simd/vector.h"
@@ -12,7 +12,7 @@ namespace {
 #define LATENT_DIFFUSION_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, Integers{__VA_ARGS__})
 #endif
 
-// a0 b0 a1 b1 ... of the lower halves, and of the upper ones.
+// a0 b0 a1 b1 ... from the lower halves, and from the upper halves.
 inline void Interleave(Vector a, Vector b, Vector* lower, Vector* upper) {
 #if LATENT_DIFFUSION_VECTOR_BYTES == 64
   *lower = LATENT_DIFFUSION_SHUFFLE(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
@@ -29,8 +29,8 @@ inline void Interleave(Vector a, Vector b, Vector* lower, Vector* upper) {
 
 #undef LATENT_DIFFUSION_SHUFFLE
 
-// A square of kLanes rows. Interleaving the halves moves the highest bit of a row's number to the
-// lowest of the column's, and all else up by one: as often as there are bits, it turns the square.
+// Transposes a square of kLanes rows. Each interleaving rotates the bits of (row, column) by one;
+// after log2(kLanes) of them rows and columns have changed places.
 inline void TransposeSquare(Vector* rows) {
   Vector turned[kLanes];
 #pragma GCC unroll 4
@@ -43,8 +43,8 @@ inline void TransposeSquare(Vector* rows) {
   }
 }
 
-// to[column * to_stride + row] = from[row * from_stride + column]. Of the last square, rows that
-// are not there are written as zeros: `to` must have room for a multiple of kLanes of them.
+// to[column * to_stride + row] = from[row * from_stride + column]. Missing rows of the last square
+// are written as zeros: `to` must have room for a multiple of kLanes of them.
 template <typename Element>
 void Transpose(const Element* from, int64_t from_stride, int64_t rows, int64_t columns, float* to,
                int64_t to_stride) {

@@ -1,7 +1,7 @@
-// The vectors that kernels are written over: of LATENT_DIFFUSION_VECTOR_BYTES, which each file of
-// simd/ sets before it includes this. Everything here and in the kernels is of internal
-// linkage, and nothing of the standard library is used: a function compiled for one instruction set
-// must never be merged with its namesake of another. Thread: any.
+// The vector types of the kernels, of LATENT_DIFFUSION_VECTOR_BYTES, which each file of simd/
+// defines before it includes this. Everything here and in the kernels has internal linkage, and
+// nothing from the standard library is used: the linker must never merge a function compiled for
+// one instruction set with its namesake of another. Thread: any.
 #pragma once
 
 #include <stddef.h>
@@ -19,7 +19,7 @@ typedef uint32_t Bits __attribute__((vector_size(kVectorBytes)));
 typedef int32_t Integers __attribute__((vector_size(kVectorBytes)));
 typedef uint16_t Halves __attribute__((vector_size(kVectorBytes / 2)));
 
-// bfloat16 as it lies in memory.
+// bfloat16 in memory.
 struct BFloat16 {
   uint16_t bits;
 };
@@ -49,7 +49,7 @@ inline void Store(BFloat16* to, Vector vector) {
   __builtin_memcpy(to, &halves, sizeof(halves));
 }
 
-// The first `count` lanes; the others are zero.
+// Loads the first `count` lanes; the others are zero.
 template <typename Element>
 inline Vector LoadPart(const Element* from, int count) {
   Element padded[kLanes] = {};
