@@ -5,7 +5,7 @@
 namespace latent_diffusion {
 namespace {
 
-// Node deletes it with the environment; jobs hold the Environment itself.
+// Node deletes it with the environment. Jobs hold the Environment itself.
 struct InstanceData {
   std::shared_ptr<Environment> environment;
 };
@@ -62,8 +62,8 @@ void Environment::CallJavaScript(napi_env env, napi_value, void* context, void* 
   try {
     answer->settle(env, answer->error);
   } catch (...) {
-    // Only an environment that is being terminated refuses to settle a promise; nobody is left to
-    // tell.
+    // Settling a promise fails only in an environment that is being terminated; nobody waits for
+    // it.
   }
 }
 

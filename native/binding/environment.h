@@ -1,4 +1,4 @@
-// One Node environment (the main thread or a worker): where finished jobs are answered.
+// One Node environment (the main thread or a worker), to which finished jobs report.
 #pragma once
 
 #include <napi.h>
@@ -13,7 +13,7 @@
 
 namespace latent_diffusion {
 
-// How a job ended, for JavaScript. Made before the job is queued, so that telling it needs no
+// How a job ended, for JavaScript. It is made before the job is queued, so that reporting needs no
 // memory.
 struct Answer {
   // Runs on the JavaScript thread.
@@ -23,18 +23,18 @@ struct Answer {
 
 class Environment : public std::enable_shared_from_this<Environment> {
  public:
-  // Thread: JavaScript. Made when the addon is loaded into the environment, closed by its cleanup
-  // hook.
+  // Thread: JavaScript. Made when the addon is loaded into the environment, closed by the cleanup
+  // hook of the environment.
   static void Create(Napi::Env env);
   static std::shared_ptr<Environment> Of(Napi::Env env);
 
-  // Thread: JavaScript. Keeps the event loop alive until the answer was delivered.
+  // Thread: JavaScript. Keeps the event loop alive until the answer is delivered.
   void Expect(Napi::Env env);
 
   // Thread: any. Settles `answer` on the JavaScript thread, or drops it if the environment is gone.
   void Deliver(std::unique_ptr<Answer> answer);
 
-  // Thread: any. Whether the environment is closing: its queued jobs are dropped.
+  // Thread: any. Whether the environment is closing; its queued jobs are then dropped.
   bool closed() const { return closed_.load(std::memory_order_acquire); }
 
  private:

@@ -10,8 +10,8 @@ namespace latent_diffusion {
 namespace {
 
 bool SaysOutOfMemory(const std::string& message) {
-  // The CPU allocator reports through a plain c10::Error; the interpreter rethrows the CUDA one and
-  // the standard library's as text.
+  // The CPU allocator throws a plain c10::Error. The interpreter rethrows CUDA's error and the
+  // standard library's as text.
   return message.find("std::bad_alloc") != std::string::npos ||
          message.find("can't allocate memory") != std::string::npos ||
          message.find("out of memory") != std::string::npos ||

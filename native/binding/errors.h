@@ -20,11 +20,11 @@ struct ErrorInfo {
   std::string message;
 };
 
-// Says what an exception is to a JavaScript caller: a code of lib/errors.ts and a message without
+// Describes an exception for a JavaScript caller: a code of lib/errors.ts, and a message without
 // C++ frames.
 ErrorInfo Describe(const std::exception_ptr& exception);
 
-// A JavaScript Error with `code`; translated further in lib/native/calls.ts.
+// A JavaScript Error with `code`; lib/native/calls.ts translates it further.
 Napi::Error ToJavaScript(Napi::Env env, const ErrorInfo& error);
 
 }  // namespace latent_diffusion

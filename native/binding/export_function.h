@@ -1,5 +1,4 @@
-// The shell around every export: an inference guard, one intra-op thread, and errors that carry a
-// code.
+// The wrapper of every export: an inference guard, one intra-op thread, and errors with a code.
 #pragma once
 
 #include <c10/core/InferenceMode.h>
@@ -9,7 +8,7 @@
 
 namespace latent_diffusion {
 
-// Gives the calling JavaScript thread one intra-op thread, once; the executors keep theirs.
+// Gives the calling JavaScript thread one intra-op thread, once; executors keep theirs.
 void PrepareCallingThread();
 
 template <Napi::Value (*Function)(const Napi::CallbackInfo&)>
@@ -19,7 +18,7 @@ Napi::Value Guarded(const Napi::CallbackInfo& info) {
     const c10::InferenceMode inference;
     return Function(info);
   } catch (const Napi::Error& error) {
-    // Of Node-API itself; what this addon throws comes below.
+    // An error of Node-API itself. What this addon throws is caught below.
     if (!error.Value().Has("code")) error.Value().Set("code", "ERR_INVALID_ARGUMENT");
     throw;
   } catch (...) {

@@ -1,5 +1,5 @@
-// What the addon exports, by domain; the typed contract is lib/native/contract.ts.
-// Thread: JavaScript, each call inside an inference guard, with one intra-op thread.
+// The exports of the addon, by domain; the typed contract is lib/native/contract.ts. Thread:
+// JavaScript. Each call runs inside an inference guard, with one intra-op thread.
 #pragma once
 
 #include <napi.h>

@@ -1,6 +1,5 @@
-// Opaque, type-tagged references that JavaScript holds to native objects.
-// Thread: the JavaScript thread of the environment that made them; what they refer to is shared
-// with queued jobs.
+// Opaque, type-tagged references that JavaScript holds to native objects. Thread: the JavaScript
+// thread of the environment that made them. Queued jobs share the objects behind them.
 #pragma once
 
 #include <napi.h>
@@ -14,7 +13,7 @@
 
 namespace latent_diffusion {
 
-// Specialised beside each type that JavaScript may hold.
+// Specialised next to each type that JavaScript may hold.
 template <typename T>
 struct HandleName;
 
@@ -26,9 +25,9 @@ class HandleBase {
   virtual ~HandleBase() = default;
 
   const char* name() const { return name_; }
-  // Gives back the memory that V8 was told of; once.
+  // Returns the bytes to subtract from V8's count of external memory; 0 after the first call.
   int64_t TakeBytes() { return std::exchange(bytes_, 0); }
-  // Lets go of the object; jobs in the queue may still hold it.
+  // Releases the object; queued jobs may still hold it.
   virtual void Release() = 0;
 
  private:
@@ -49,14 +48,14 @@ class Handle : public HandleBase {
   std::shared_ptr<T> value_;
 };
 
-// Checks the tag that MakeHandle sets, so that a foreign value is an error and never a wild
+// Checks the tag that MakeHandle sets, so that a foreign value gives an error and never a wild
 // pointer.
 HandleBase& AsHandle(const Napi::Value& value, const char* expected);
 
-// Tags the value and tells V8 of the memory behind it.
+// Tags the value and reports the memory behind it to V8.
 Napi::Value TagHandle(Napi::Env env, std::unique_ptr<HandleBase> handle, int64_t bytes);
 
-// Frees at once what the handle refers to, unless jobs hold it.
+// Frees the object behind the handle at once, unless jobs hold it.
 void DisposeHandle(const Napi::Value& value);
 
 template <typename T>

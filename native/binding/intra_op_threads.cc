@@ -14,7 +14,7 @@
 namespace latent_diffusion {
 namespace {
 
-// Threads that stand still together, until this ends.
+// Threads that all wait until this object is destroyed.
 class StandingThreads {
  public:
   StandingThreads() = default;
@@ -25,7 +25,7 @@ class StandingThreads {
     for (std::thread& thread : threads_) thread.join();
   }
 
-  // Throws std::system_error where the system refuses one.
+  // Throws std::system_error if the system refuses a thread.
   void Start(int count) {
     threads_.reserve(static_cast<size_t>(count));
     while (static_cast<int>(threads_.size()) < count)
@@ -39,7 +39,8 @@ class StandingThreads {
   std::vector<std::thread> threads_;
 };
 
-// OpenMP answers a refusal by exit(1): whether so many more can be had together is found out first.
+// OpenMP answers a refusal with exit(1). So this first finds out whether the system allows that
+// many more threads at the same time.
 void TryThreads(int count) {
   StandingThreads threads;
   try {
@@ -55,9 +56,9 @@ void TryThreads(int count) {
 }  // namespace
 
 void SetOwnThreads(int count) {
-  // A thread's first parallel operator takes over the number that any thread set last. That happens
-  // once in LibTorch and once in this addon, whose copy of the inline function is its own: both are
-  // made to happen now, so that neither overrides what follows.
+  // The first parallel operator of a thread takes the number of threads that any thread set last.
+  // That happens once in LibTorch and once in this addon, which has its own copy of the inline
+  // function. Both happen here, so that neither overrides the number that is set below.
   at::get_num_threads();
   at::internal::lazy_init_num_threads();
   at::set_num_threads(count);
@@ -67,7 +68,7 @@ void StartOwnThreads(int count) {
   thread_local int started = 1;
   if (count > started) TryThreads(count - started);
   SetOwnThreads(count);
-  // At once, before others take what was free.
+  // At once, before others take the threads that were free.
   at::parallel_for(0, count, 1, [](int64_t, int64_t) {});
   started = count;
 }

@@ -3,12 +3,12 @@
 
 namespace latent_diffusion {
 
-// Gives the calling thread so many, for itself alone. They start when an operator wants them; then
-// OpenMP ends the process where the system refuses.
+// Gives the calling thread this many threads of its own. They start when an operator needs them; if
+// the system then refuses, OpenMP ends the process.
 void SetOwnThreads(int count);
 
-// The same, and starts them. Throws ERR_OUT_OF_MEMORY where the system refuses: then those of
-// before stay.
+// The same, and starts them. Throws ERR_OUT_OF_MEMORY if the system refuses; the earlier number
+// then stays.
 void StartOwnThreads(int count);
 
 }  // namespace latent_diffusion

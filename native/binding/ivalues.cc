@@ -23,12 +23,12 @@ c10::IValue ToIValue(const Napi::Value& value, const c10::Type& type);
 
 c10::IValue ToNumber(const Napi::Value& value) {
   const double number = value.As<Napi::Number>();
-  // Integers have no negative zero; beyond 2^53 a double is not a count of anything.
+  // Integers have no negative zero. Above 2^53 a double is not an exact count.
   const bool integral = number == std::trunc(number) && std::fabs(number) <= 9007199254740992.0 &&
                         !(number == 0 && std::signbit(number));
-  // JavaScript has one kind of number. As an int it takes part in type promotion as Python's int
-  // does: it never turns an integer tensor into a floating one, and next to a floating tensor the
-  // two mean the same.
+  // JavaScript has one number type. As an int it takes part in type promotion as Python's int does:
+  // it never turns an integer tensor into a floating one. Next to a floating tensor, an int and a
+  // float mean the same.
   return integral ? c10::IValue(static_cast<int64_t>(number)) : c10::IValue(number);
 }
 
@@ -64,7 +64,8 @@ c10::IValue ToIValue(const Napi::Value& value, const c10::Type& type) {
     case c10::TypeKind::SymIntType:
       return ToInt64(value);
     case c10::TypeKind::ScalarTypeType:
-      // The interpreter has ints for them; only names get in, so that none is out of range.
+      // The interpreter represents dtypes as ints. Only names are accepted here, so none is out of
+      // range.
       return static_cast<int64_t>(ToDtype(value));
     case c10::TypeKind::BoolType:
       return ToBool(value);
@@ -79,7 +80,7 @@ c10::IValue ToIValue(const Napi::Value& value, const c10::Type& type) {
   }
 }
 
-// Says which argument a refusal is about: what refuses does not know.
+// Adds the argument's name to an error, which the conversion does not know.
 c10::IValue ToArgument(const Napi::Value& value, const c10::FunctionSchema& schema, size_t index) {
   const c10::Argument& argument = schema.arguments()[index];
   try {

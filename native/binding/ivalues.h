@@ -8,12 +8,13 @@
 
 namespace latent_diffusion {
 
-// Fills a call's stack from an array: undefined is the default, what is missing or too much is an
-// error. `first` skips leading arguments that the caller pushed (a method's self).
+// Fills a call's stack from an array. Undefined means the default; a missing or extra argument is
+// an error. `first` skips leading arguments that the caller pushed (a method's self).
 void PushArguments(const c10::FunctionSchema& schema, size_t first, const Napi::Value& array,
                    torch::jit::Stack& stack);
 
-// A tensor becomes a handle, a number, boolean or string itself, a tuple or list an array.
+// A tensor becomes a handle; numbers, booleans and strings stay themselves; a tuple or list becomes
+// an array.
 Napi::Value FromIValue(Napi::Env env, const c10::IValue& value);
 
 }  // namespace latent_diffusion

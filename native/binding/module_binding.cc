@@ -26,7 +26,7 @@ struct HandleName<Executable> {
 
 namespace {
 
-// Far deeper than any network, far from the end of the stack; a cycle is of endless depth.
+// Far deeper than any network, and far from the end of the stack. A cycle would be infinitely deep.
 constexpr int kDeepest = 64;
 
 ModuleSpec ToSpec(const Napi::Value& value, int depth = 0) {

@@ -15,8 +15,8 @@
 namespace latent_diffusion {
 namespace {
 
-// What JavaScript may call: operators that compute and neither write in place nor touch files.
-// Sorted. Their types for TypeScript are `Operators` in lib/torch/tensor.ts.
+// What JavaScript may call: operators that compute, and neither write in place nor access files.
+// Sorted. lib/torch/tensor.ts has their types, `Operators`.
 constexpr auto kAllowed = std::to_array<std::string_view>({
     "abs",
     "add.Scalar",

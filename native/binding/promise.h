@@ -1,5 +1,5 @@
-// "Run this on the executor, then make a JavaScript value": the one way in which work leaves the
-// event loop.
+// "Run this on the executor, then make a JavaScript value": the only way that work leaves the event
+// loop.
 #pragma once
 
 #include <napi.h>
@@ -41,11 +41,11 @@ Napi::Value RunAsync(Napi::Env env, const c10::Device& device, Work work, Conver
   try {
     Executor::For(device).Enqueue(std::move(job));
   } catch (...) {
-    // A promise that is never settled would stay for good.
+    // A promise that is never settled would be kept for ever.
     deferred.Reject(ToJavaScript(env, Describe(std::current_exception())).Value());
     return deferred.Promise();
   }
-  // Queued for sure, and answered on this thread only, later.
+  // The job is queued now. Its answer comes later, on this thread.
   environment->Expect(env);
   return deferred.Promise();
 }

@@ -25,7 +25,7 @@ namespace latent_diffusion {
 
 void PrepareCallingThread() {
   thread_local const bool prepared = [] {
-    // Fixes the executors' default first, which would be read as 1 afterwards.
+    // Reads the executors' default first: after the next line it would be 1.
     Executor::Threads();
     SetOwnThreads(1);
     return true;
@@ -35,10 +35,10 @@ void PrepareCallingThread() {
 
 namespace {
 
-// lib/runtime.ts knows what is sensible here.
+// lib/native/open.ts checks for sensible numbers.
 constexpr int64_t kMostThreads = 1 << 16;
 
-// Node closes an addon with the last environment that loaded it, while an executor may still be
+// Node closes an addon with the last environment that loaded it, even if an executor is still
 // inside.
 void KeepLoaded() {
 #ifdef _WIN32

@@ -42,8 +42,8 @@ Napi::Value TensorTo(const Napi::CallbackInfo& info) {
   const at::Tensor tensor = ToTensor(info[0]);
   const c10::Device device = info[1].IsNull() ? tensor.device() : ToDevice(info[1]);
   const c10::ScalarType dtype = ToOptionalDtype(info[2]).value_or(tensor.scalar_type());
-  // On the other device's thread if either is one, so that its memory and streams are met where
-  // they live.
+  // If either device is not the CPU, its thread does the work, so that its memory and streams are
+  // used where they belong.
   const c10::Device executor = device.is_cpu() ? tensor.device() : device;
   return RunAsync(
       info.Env(), executor, [tensor, device, dtype] { return tensor.to(device, dtype); },

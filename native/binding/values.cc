@@ -31,10 +31,10 @@ constexpr std::array<std::pair<const char*, c10::ScalarType>, 10> kDtypes = {{
   throw CodedError("ERR_INVALID_ARGUMENT", "Expected " + expected + " in a native call");
 }
 
-// What a typed array may hold in Node 20; later ones differ.
+// The limit of typed arrays in Node 20; later versions differ.
 constexpr int64_t kMostElements = int64_t{1} << 32;
 
-// More than a network has weights.
+// More than any network has weights.
 constexpr uint32_t kMostListed = uint32_t{1} << 20;
 
 struct ArrayView {
@@ -74,7 +74,7 @@ ArrayView ViewOf(const Napi::Value& value) {
   if (!Napi::Value(value.Env(), buffer).IsArrayBuffer()) {
     ThrowUnexpected("a typed array that is not over shared memory");
   }
-  // The buffer's own length has the last word.
+  // The length of the buffer itself decides.
   size_t held = 0;
   void* start = nullptr;
   status = napi_get_arraybuffer_info(value.Env(), buffer, &start, &held);
@@ -107,7 +107,7 @@ napi_typedarray_type ArrayType(c10::ScalarType dtype) {
   }
 }
 
-// By JavaScript's own constructor, which throws where there is no memory: Node-API's function would
+// Uses JavaScript's own constructor, which throws if there is no memory. Node-API's function would
 // end the process.
 Napi::ArrayBuffer NewArrayBuffer(Napi::Env env, size_t bytes) {
   Napi::Value buffer;
@@ -123,7 +123,7 @@ Napi::ArrayBuffer NewArrayBuffer(Napi::Env env, size_t bytes) {
   return buffer.As<Napi::ArrayBuffer>();
 }
 
-// Of an expanded tensor what it holds, not what it shows.
+// For an expanded tensor, the bytes that it holds, not the elements that it shows.
 int64_t BytesHeld(const at::Tensor& tensor) {
   const size_t shown = tensor.nbytes();
   return static_cast<int64_t>(tensor.has_storage() ? std::min(shown, tensor.storage().nbytes())
@@ -181,7 +181,7 @@ bool ToBool(const Napi::Value& value) {
 int64_t ToInt64(const Napi::Value& value) {
   if (value.IsNumber()) {
     const double number = value.As<Napi::Number>();
-    // Within +-2^53 every integer is exact; beyond, a double is not a count of anything.
+    // Integers within +-2^53 are exact; above that, a double is not an exact count.
     if (number == std::trunc(number) && std::fabs(number) <= 9007199254740992.0) {
       return static_cast<int64_t>(number);
     }
@@ -193,7 +193,7 @@ std::vector<Napi::Value> ToElements(const Napi::Value& value) {
   if (!value.IsArray()) ThrowUnexpected("an array");
   const auto array = value.As<Napi::Array>();
   const uint32_t length = array.Length();
-  // A sparse array of 2^32 - 1 elements holds none of them.
+  // A sparse array can have 2^32 - 1 elements and hold none of them.
   if (length > kMostListed) {
     ThrowUnexpected("an array of at most " + std::to_string(kMostListed) + " elements");
   }
@@ -227,8 +227,7 @@ std::vector<uint8_t> ToBytes(const Napi::Value& value) {
 at::Tensor TensorFromArray(const Napi::Value& value, const std::vector<int64_t>& shape,
                            c10::ScalarType dtype) {
   at::Tensor tensor = at::empty(shape, at::TensorOptions().dtype(dtype));
-  // Looked at after the tensor was made and right before the copy: nothing of JavaScript runs
-  // between.
+  // Read after the tensor was made and directly before the copy; no JavaScript runs in between.
   const ArrayView view = ViewOf(value);
   if (view.type != ArrayType(dtype)) ThrowUnexpected("a typed array of " + DtypeName(dtype));
   if (tensor.nbytes() != view.bytes) {

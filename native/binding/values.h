@@ -42,26 +42,26 @@ c10::Device ParseDevice(const std::string& name);
 c10::Device ToDevice(const Napi::Value& value);
 
 std::string ToString(const Napi::Value& value);
-// The system would end a name at a NUL and open another file.
+// Refuses a NUL, where the system would end the name and open another file.
 std::string ToPath(const Napi::Value& value);
 bool ToBool(const Napi::Value& value);
 int64_t ToInt64(const Napi::Value& value);
 std::vector<int64_t> ToShape(const Napi::Value& value);
-// The elements of an array. Its length is read once: an element may be a getter that grows or
-// shrinks the array, and a vector that was sized before must not be written past its end.
+// The elements of an array. The length is read once. An element may be a getter that grows or
+// shrinks the array, and nothing may be written past the end of the vector that was sized before.
 std::vector<Napi::Value> ToElements(const Napi::Value& value);
 Napi::Value FromShape(Napi::Env env, const std::vector<int64_t>& shape);
 
-// The bytes of a typed array, copied. Its place and length are asked of V8 together, so that they
-// describe the same moment, and a detached or shrunk buffer gives the bytes that are left.
-// Shared memory is refused: another thread may write while it is read.
+// A copy of the bytes of a typed array. Address and length are read from V8 together, so that they
+// describe the same moment. A detached or shrunk buffer gives the bytes that are left. Shared
+// memory is refused, because another thread may write while it is read.
 std::vector<uint8_t> ToBytes(const Napi::Value& value);
 // Copies a typed array into a new tensor on the CPU.
 at::Tensor TensorFromArray(const Napi::Value& array, const std::vector<int64_t>& shape,
                            c10::ScalarType dtype);
 
-// Prepares a tensor for a typed array: on the CPU, contiguous, of a dtype that JavaScript has. What
-// no array may hold is refused before anything is copied. Thread: any.
+// Prepares a tensor for a typed array: on the CPU, contiguous, with a dtype that JavaScript has.
+// Refuses what no array can hold before it copies anything. Thread: any.
 at::Tensor ForArray(const at::Tensor& tensor);
 // Throws ERR_OUT_OF_MEMORY if JavaScript has no memory for the copy.
 Napi::Value ArrayFromTensor(Napi::Env env, const at::Tensor& tensor);

@@ -1,4 +1,4 @@
-// Parameters' values as JavaScript names them: tensor handles, or places in open checkpoints.
+// The values of parameters as JavaScript names them: tensor handles, or places in open checkpoints.
 // Thread: JavaScript.
 #pragma once
 

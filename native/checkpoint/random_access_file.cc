@@ -21,7 +21,7 @@
 namespace latent_diffusion {
 namespace {
 
-// One read asks for no more than this: Linux caps a read a little below 2 GiB, Windows at 4.
+// The most that one read asks for: Linux limits a read to a little under 2 GiB, Windows to 4 GiB.
 constexpr uint64_t kLargestRead = uint64_t{1} << 30;
 
 [[noreturn]] void ThrowSystem(const std::string& path, int code) {
@@ -81,7 +81,7 @@ void RandomAccessFile::Read(uint64_t offset, uint64_t length, void* data) const 
 #else
 
 RandomAccessFile::RandomAccessFile(const std::string& path) : path_(path) {
-  // Not blocking: opening a FIFO would otherwise wait for a writer for ever.
+  // Non-blocking: opening a FIFO would otherwise wait for a writer for ever.
   descriptor_ = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor_ < 0) ThrowSystem(path, errno);
   struct stat status = {};

@@ -1,5 +1,5 @@
-// A regular file that is read at positions and never mapped: a file cut short is an error and not a
-// signal. Thread: any; reads do not share a position.
+// A regular file that is read at positions and never mapped, so that a truncated file gives an
+// error and not a signal. Thread: any; reads do not share a position.
 #pragma once
 
 #include <cstdint>
@@ -9,16 +9,16 @@ namespace latent_diffusion {
 
 class RandomAccessFile {
  public:
-  // Throws ERR_CHECKPOINT_NOT_FOUND, or ERR_IO for what is not a regular file or may not be read.
+  // Throws ERR_CHECKPOINT_NOT_FOUND; or ERR_IO if it is not a regular file or may not be read.
   explicit RandomAccessFile(const std::string& path);
   RandomAccessFile(const RandomAccessFile&) = delete;
   RandomAccessFile& operator=(const RandomAccessFile&) = delete;
   ~RandomAccessFile();
 
-  // Bytes, as of the opening.
+  // The size in bytes when the file was opened.
   uint64_t size() const { return size_; }
 
-  // Fills `data`; throws ERR_CHECKPOINT_INVALID if the file ends before, ERR_IO if the system
+  // Fills `data`. Throws ERR_CHECKPOINT_INVALID if the file ends earlier, ERR_IO if the system
   // refuses.
   void Read(uint64_t offset, uint64_t length, void* data) const;
 

@@ -11,16 +11,16 @@ namespace latent_diffusion {
 namespace {
 
 constexpr size_t kSmallest = size_t{256} << 10;
-// Above any address space: what is asked for is a mistake, and LibTorch has the words for it.
+// Larger than any address space: such a request is a mistake, and LibTorch has the message for it.
 constexpr size_t kLargest = size_t{1} << 62;
 
-// Never destroyed: tensors may outlive the process's static objects.
+// Never destroyed: tensors may outlive the static objects of the process.
 PageCache& Pages() {
   static auto* pages = new PageCache;  // NOLINT(cppcoreguidelines-owning-memory)
   return *pages;
 }
 
-// What it does not serve itself, and errors, are LibTorch's own allocator's.
+// LibTorch's own allocator serves small requests and reports errors.
 class CachingAllocator final : public c10::Allocator {
  public:
   c10::DataPtr allocate(size_t bytes) override {
@@ -28,7 +28,8 @@ class CachingAllocator final : public c10::Allocator {
     return {memory, memory, &Free, c10::Device(c10::kCPU)};
   }
 
-  // oneDNN's memory is freed by this alone, also where it was allocated before this was set.
+  // oneDNN frees its memory only through this, even if it was allocated before this allocator was
+  // set.
   c10::DeleterFnPtr raw_deleter() const override { return &Free; }
 
   void copy_data(void* to, const void* from, size_t bytes) const override {
@@ -51,7 +52,7 @@ class CachingAllocator final : public c10::Allocator {
       c10::GetDefaultCPUAllocator()->raw_deallocate(memory);
       return;
     }
-    // While the address is still nobody else's.
+    // While the address cannot be reused yet.
     c10::profiledCPUMemoryReporter().Delete(memory);
     Pages().GiveBack(memory);
   }
@@ -68,9 +69,10 @@ CachingAllocator& Own() {
 void UseCachingAllocator() {
   static std::once_flag once;
   std::call_once(once, [] {
-    // What bench/allocator.mjs compares with.
+    // bench/allocator.mjs compares the two.
     if (IsSwitchedOn("LATENT_DIFFUSION_WITHOUT_ALLOCATOR")) return;
-    // Whoever set another allocator has reasons; and at LibTorch's own priority, one still may.
+    // Another allocator was set for a reason. At LibTorch's own priority, one can still be set
+    // later.
     if (c10::GetCPUAllocator() == c10::GetDefaultCPUAllocator()) c10::SetCPUAllocator(&Own());
   });
 }

@@ -11,12 +11,12 @@
 namespace latent_diffusion {
 namespace {
 
-// A multiple of every size of page that Linux has.
+// A multiple of every page size that Linux has.
 constexpr size_t kGranule = size_t{64} << 10;
 constexpr size_t kSmallestPage = 4096;
-// What may be kept beyond the most that was in use at once, for sizes that do not fit each other.
+// How much may be kept above the peak use, for blocks whose sizes do not fit each other.
 constexpr size_t kSlack = size_t{32} << 20;
-// What may be kept however little is in use.
+// How much may be kept even if little is in use.
 constexpr size_t kAlwaysKept = size_t{64} << 20;
 
 size_t InGranules(size_t bytes) { return (bytes + kGranule - 1) / kGranule * kGranule; }
@@ -27,7 +27,7 @@ void* PageCache::Take(size_t bytes) {
   bytes = InGranules(bytes);
   const std::lock_guard<std::mutex> lock(mutex_);
   char* block = TakeKept(bytes);
-  // Before fresh pages come, so that the two never add up.
+  // Before fresh pages are mapped, so that the two never add up.
   Shrink(MostKept(used_bytes_ + bytes));
   if (block == nullptr) {
     void* const fresh =
@@ -50,7 +50,8 @@ void* PageCache::Take(size_t bytes) {
 }
 
 bool PageCache::Owns(void* block) {
-  // Nearly all that is asked for is small and another's: most of it is told without the lock.
+  // Nearly all requests are small and belong to another allocator. This finds most of them without
+  // the lock.
   if (reinterpret_cast<uintptr_t>(block) % kSmallestPage != 0) return false;
   const std::lock_guard<std::mutex> lock(mutex_);
   return used_.contains(block);
@@ -72,7 +73,7 @@ void PageCache::Clear() {
   most_used_ = used_bytes_;
 }
 
-// From the smallest range that is large enough: the large ones are for what fits nowhere else.
+// Takes from the smallest range that is large enough, so that large ranges stay for large blocks.
 char* PageCache::TakeKept(size_t bytes) {
   auto best = kept_.end();
   for (auto range = kept_.begin(); range != kept_.end(); ++range) {
@@ -82,7 +83,7 @@ char* PageCache::TakeKept(size_t bytes) {
   }
   if (best == kept_.end()) return nullptr;
   char* const begin = best->first;
-  // What is left keeps the entry, so that none need be allocated.
+  // The rest reuses the map entry, so that nothing is allocated.
   auto entry = kept_.extract(best);
   entry.key() += bytes;
   entry.mapped() -= bytes;
@@ -91,13 +92,14 @@ char* PageCache::TakeKept(size_t bytes) {
   return begin;
 }
 
-// Joined with its neighbours: to the system it is all one, whichever mappings the pages came with.
+// Merges the range with its neighbours. The system does not care which mappings the pages came
+// from.
 void PageCache::Keep(char* begin, size_t bytes) {
   Ranges::iterator range;
   try {
     range = kept_.emplace(begin, bytes).first;
   } catch (const std::bad_alloc&) {
-    // Called where tensors are freed, which must not throw.
+    // This is called when tensors are freed, and must not throw.
     munmap(begin, bytes);
     return;
   }
@@ -113,14 +115,14 @@ void PageCache::Keep(char* begin, size_t bytes) {
   }
 }
 
-// From the end of the largest range, again and again.
+// From the end of the largest range, repeatedly.
 void PageCache::Shrink(size_t most) {
   while (kept_bytes_ > most) {
     const auto largest =
         std::max_element(kept_.begin(), kept_.end(),
                          [](const auto& a, const auto& b) { return a.second < b.second; });
     const size_t bytes = std::min(largest->second, InGranules(kept_bytes_ - most));
-    // Refused where the process has as many mappings as it may.
+    // The system refuses this if the process has too many mappings.
     if (munmap(largest->first + largest->second - bytes, bytes) != 0) return;
     kept_bytes_ -= bytes;
     largest->second -= bytes;
@@ -128,8 +130,8 @@ void PageCache::Shrink(size_t most) {
   }
 }
 
-// Kept and used together stay about the most that was ever needed at once, so that keeping adds
-// nothing to the peak; and what is kept goes with what is in use, as when weights are disposed of.
+// Kept plus used memory stays at about the peak use, so keeping adds nothing to the peak. When much
+// is freed, as when weights are disposed of, what is kept shrinks too.
 size_t PageCache::MostKept(size_t used) const {
   const size_t needed = std::max(most_used_, used);
   return std::min(needed - used + kSlack, std::max(used / 2, kAlwaysKept));

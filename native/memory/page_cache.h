@@ -1,5 +1,6 @@
-// Large blocks of pages, kept when they are given back and handed out again: fresh pages would cost
-// a fault each, and malloc both returns the largest at once and scatters the others.
+// Large blocks of pages that are kept when they are freed, and reused. Fresh pages would cost a
+// page fault each; malloc would return the largest blocks to the system at once and fragment the
+// others.
 #pragma once
 
 #include <cstddef>
@@ -12,17 +13,17 @@ namespace latent_diffusion {
 // Thread: any, for every method.
 class PageCache {
  public:
-  // At least `bytes` (above 0, below 2^63) from the start of a page on, with undefined values;
-  // null if the system has no more.
+  // Returns at least `bytes` (above 0, below 2^63), aligned to a page, with undefined values; null
+  // if the system has no more memory.
   void* Take(size_t bytes);
 
-  // Whether it came from Take and was not given back.
+  // Whether `block` came from Take and was not given back.
   bool Owns(void* block);
 
-  // For what it owns.
+  // `block` must be owned.
   void GiveBack(void* block);
 
-  // Returns to the system all that is not handed out.
+  // Returns all memory that is not in use to the system.
   void Clear();
 
  private:
@@ -35,10 +36,10 @@ class PageCache {
 
   std::mutex mutex_;
   std::unordered_map<void*, size_t> used_;
-  Ranges kept_;  // neighbours are joined
+  Ranges kept_;  // neighbours are merged
   size_t used_bytes_ = 0;
   size_t kept_bytes_ = 0;
-  size_t most_used_ = 0;  // of used_bytes_, since the last Clear
+  size_t most_used_ = 0;  // the maximum of used_bytes_ since the last Clear
 };
 
 }  // namespace latent_diffusion

@@ -16,7 +16,7 @@ void CountValues(const torch::jit::Node& constant, BakedConstants& found) {
   const auto value = torch::jit::toIValue(constant.output());
   if (!value || !value->isTensor()) return;
   const at::Tensor& tensor = value->toTensor();
-  // A tensor without dimensions is a number, which follows what it meets.
+  // A tensor without dimensions is a number; it takes the dtype of what it meets.
   if (!tensor.defined() || tensor.dim() == 0 || !tensor.is_floating_point()) return;
   found.values[tensor.scalar_type()] += tensor.numel();
   found.values_device = tensor.device();

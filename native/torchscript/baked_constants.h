@@ -1,5 +1,5 @@
-// Devices and dtypes that a graph names as constants: a trace keeps those that it was made with,
-// and fails at run time anywhere else; a frozen module has its very weights there. Thread: any.
+// Devices and dtypes that a graph names as constants. A trace keeps those of its example input, and
+// fails at run time with any other. A frozen module holds its weights there. Thread: any.
 #pragma once
 
 #include <c10/core/Device.h>
@@ -19,7 +19,7 @@ struct BakedConstants {
   std::optional<c10::Device> device;
   // The floating dtypes that tensors are cast to.
   std::set<c10::ScalarType> casts;
-  // How many floating values of each dtype stand in the code itself, and on which device the last.
+  // The number of floating values of each dtype in the code itself, and the device of the last one.
   std::map<c10::ScalarType, int64_t> values;
   std::optional<c10::Device> values_device;
 };

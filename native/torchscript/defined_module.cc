@@ -1,6 +1,6 @@
-// Networks that TypeScript wrote. Each instance is compiled for itself (tens of milliseconds for
-// the full-size UNet): an optimised one has its weights as constants in its code, which a shared
-// compilation unit would keep for ever.
+// Networks that TypeScript wrote. Each instance is compiled separately (tens of milliseconds for
+// the full-size UNet). An optimised one has its weights as constants in its code, and a shared
+// compilation unit would keep those for ever.
 
 #include <ATen/ops/empty.h>
 #include <torch/csrc/jit/api/module.h>
@@ -16,7 +16,7 @@ namespace latent_diffusion {
 namespace {
 
 using Unit = std::shared_ptr<torch::jit::CompilationUnit>;
-// Gives the next parameter's values, in the order of the specification.
+// Returns the values of the next parameter, in the order of the specification.
 using NextWeight =
     std::function<at::Tensor(const std::string& name, const std::vector<int64_t>& shape)>;
 
@@ -32,7 +32,7 @@ torch::jit::Module Compile(const ModuleSpec& spec, const std::string& prefix, co
   for (const auto& [name, child] : spec.children) {
     module.register_module(name, Compile(child, prefix + name + ".", unit, next));
   }
-  // The parser wants the last line ended.
+  // The parser needs a newline at the end of the last line.
   module.define(spec.source + "\n");
   return module;
 }

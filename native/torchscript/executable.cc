@@ -14,8 +14,8 @@
 namespace latent_diffusion {
 namespace {
 
-// A number in the host's memory, such as a timestep, is made anew on the device: to copy it there
-// would wait for all that the device has yet to do.
+// A number in the host's memory, such as a timestep, is created anew on the device. Copying it
+// would wait for all work that the device has queued.
 void BringNumbers(torch::jit::Stack& arguments, const c10::Device& device) {
   for (c10::IValue& argument : arguments) {
     if (!argument.isTensor()) continue;
@@ -35,16 +35,17 @@ Executable::Executable(ModuleSource& source, const std::vector<Weight>& weights,
     bytes_ += static_cast<int64_t>(parameter.nbytes());
   if (!placement.optimize) return;
   {
-    // Attributes become constants, which graph passes can see. In place: the module is nobody
-    // else's. With the optimiser off, as this thread has it, calls would be inlined one level deep
-    // only, and the methods that the rest calls would be gone.
+    // Attributes become constants, which graph passes can see. The freeze is in place, because
+    // nobody else has the module. This thread has the optimiser switched off; then calls would be
+    // inlined only one level deep, and the methods that they call would be gone.
     const torch::jit::GraphOptimizerEnabledGuard inline_all(true);
     torch::jit::freeze_module_inplace(module_.get(), source.methods());
   }
   Graphs graphs;
   for (const std::string& method : source.methods()) {
     auto& function = torch::jit::toGraphFunction(module_->get_method(method).function());
-    // Inlining left copies, which would be run in place of what the passes make, and keep weights.
+    // Inlining left optimised copies. The interpreter would run them instead of what the passes
+    // make, and they would keep the weights.
     function.clear_optimized_graphs();
     graphs.push_back(function.graph());
   }

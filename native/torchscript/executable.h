@@ -1,5 +1,6 @@
-// What runs: a module made from its canonical form for one device, dtype and set of options.
-// Disposable. Thread: the executor of its device, except schema(), which only reads.
+// The executable form of a network: a module made from the canonical form for one device, dtype and
+// set of options. Disposable. Thread: the executor of its device, except schema(), which only
+// reads.
 #pragma once
 
 #include <ATen/core/function_schema.h>
@@ -25,7 +26,7 @@ class Executable {
   int64_t bytes() const { return bytes_; }
   // Throws ERR_INVALID_ARGUMENT for an unknown method. The first argument is self.
   const c10::FunctionSchema& Schema(const std::string& method) const;
-  // `arguments` without self.
+  // `arguments` does not include self.
   c10::IValue Run(const std::string& method, torch::jit::Stack arguments) const;
 
  private:
@@ -34,8 +35,8 @@ class Executable {
   int64_t bytes_ = 0;
 };
 
-// Writes a file for Python's torch.jit.load: on the CPU, stock operators, floating weights in
-// `dtype` if one is given.
+// Writes a file for Python's torch.jit.load: on the CPU, with stock operators, and with floating
+// weights in `dtype` if one is given.
 void SaveModule(ModuleSource& source, const std::vector<Weight>& weights, const std::string& path,
                 std::optional<c10::ScalarType> dtype);
 

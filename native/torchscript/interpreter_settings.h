@@ -3,8 +3,8 @@
 
 namespace latent_diffusion {
 
-// Has the interpreter run graphs as they stand: our own passes have been over them, the profiling
-// executor makes first runs seconds slow, and what fuses operators changes bits.
+// Makes the interpreter run graphs unchanged. Our own passes have optimised them. The profiling
+// executor would make the first runs seconds slower, and fusing operators would change bits.
 void ConfigureInterpreterThread();
 
 }  // namespace latent_diffusion

@@ -1,5 +1,5 @@
-// Networks from TorchScript files. Loading runs code of the file: lib/script-module.ts asks for
-// `trusted`.
+// Networks from TypeScript's `fromTorchScript`: files that run their own code when they are loaded.
+// lib/torch/script-module.ts asks for `trusted`.
 
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/serialization/import.h>
@@ -28,8 +28,8 @@ class LoadedModule : public ModuleSource {
 
   torch::jit::Module Instantiate(const std::vector<Weight>& /*weights*/,
                                  const Placement& placement) override {
-    // The first time, what was read to look at it; later from the file, so that the weights are not
-    // held twice.
+    // The first instance uses the module that was loaded for inspection. Later ones load the file
+    // again, so that the weights are not held twice.
     std::optional<torch::jit::Module> module = TakeFresh();
     if (!module) module = Read();
     Move(*module, placement);
@@ -37,7 +37,7 @@ class LoadedModule : public ModuleSource {
   }
 
  private:
-  // Executors of several devices may ask at once.
+  // Executors of several devices may call this at the same time.
   std::optional<torch::jit::Module> TakeFresh() {
     const std::lock_guard<std::mutex> lock(mutex_);
     return std::exchange(fresh_, std::nullopt);
@@ -68,8 +68,8 @@ class LoadedModule : public ModuleSource {
       if (baked.casts.count(parameter.dtype) > 0) baked_dtype_ = parameter.dtype;
     }
     if (!frozen || baked.values.empty()) return;
-    // Its weights are constants, which nothing moves: it runs where they are, in what most of them
-    // are.
+    // The weights are constants, which cannot move. So the network runs on their device, in the
+    // dtype of most of them.
     baked_dtype_ =
         std::max_element(baked.values.begin(), baked.values.end(),
                          [](const auto& a, const auto& b) { return a.second < b.second; })

@@ -14,8 +14,8 @@ at::Tensor Place(const at::Tensor& tensor, const Placement& placement) {
 at::Tensor PlaceParameter(const at::Tensor& tensor, const Placement& placement) {
   at::Tensor placed = Place(tensor, placement);
   if (placement.optimize || !placed.is_floating_point()) return placed;
-  // Views of tensors that were made in inference mode never require gradients: another tensor of
-  // the same memory.
+  // Views of tensors that were made in inference mode can never require gradients. So this makes
+  // another tensor with the same memory.
   const c10::InferenceMode outside(false);
   at::Tensor parameter = at::empty({0}, placed.options());
   parameter.set_(placed.storage(), placed.storage_offset(), placed.sizes(), placed.strides());

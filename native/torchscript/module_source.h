@@ -1,5 +1,5 @@
 // The canonical form of a network: its code, and where its weights are. Executables are made from
-// it. Thread: an executor, except the accessors, which any may call.
+// it. Thread: an executor, except the accessors, which any thread may call.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -25,10 +25,10 @@ struct ParameterInfo {
   c10::ScalarType dtype;
 };
 
-// Where, in what and how a network computes.
+// The device, dtype and options that a network runs with.
 struct Placement {
   c10::Device device;
-  // None: each weight in its own.
+  // None: each weight keeps its own dtype.
   std::optional<c10::ScalarType> dtype;
   // False: bit for bit what eager PyTorch computes, with parameters as an eager module has them.
   bool optimize;
@@ -44,13 +44,13 @@ class ModuleSource {
   static std::shared_ptr<ModuleSource> Load(const std::string& path);
 
   const std::vector<std::string>& methods() const { return methods_; }
-  // Parameters, then buffers, in registration order, under their full names.
+  // Parameters, then buffers, in registration order, with their full names.
   const std::vector<ParameterInfo>& parameters() const { return parameters_; }
   // What the code names as a constant, as traces do.
   const std::optional<c10::Device>& baked_device() const { return baked_device_; }
   const std::optional<c10::ScalarType>& baked_dtype() const { return baked_dtype_; }
 
-  // A module of its own, code and all, with its weights in place. `weights` are those of
+  // Makes a separate module with its own code and with its weights in place. `weights` are those of
   // parameters(), in order; empty for a file.
   virtual torch::jit::Module Instantiate(const std::vector<Weight>& weights,
                                          const Placement& placement) = 0;
@@ -62,12 +62,13 @@ class ModuleSource {
   std::optional<c10::ScalarType> baked_dtype_;
 };
 
-// Moves and casts one weight; itself where nothing changes.
+// Moves and casts one weight. Returns it unchanged if there is nothing to do.
 at::Tensor Place(const at::Tensor& tensor, const Placement& placement);
 
-// Places a parameter, which in an eager module requires gradients. None is computed here, but
-// PyTorch chooses by it: a linear layer folds a strided batch into one matrix product instead of
-// one for each item, and few rows (pictures of 2 x 2 in attention) then round otherwise.
+// Places a parameter that requires gradients, as in an eager module. No gradient is computed, but
+// PyTorch's choices depend on it: a linear layer then folds a strided batch into one matrix product
+// instead of one per item. With few rows (pictures of 2 x 2 in attention) the two round
+// differently.
 at::Tensor PlaceParameter(const at::Tensor& tensor, const Placement& placement);
 
 }  // namespace latent_diffusion

@@ -14,7 +14,7 @@ struct ModuleSpec {
   std::string name;
   std::string source;
   std::vector<std::pair<std::string, std::vector<int64_t>>> parameters;
-  // Not of pairs: a pair of an incomplete type is refused by clang.
+  // Not a vector of pairs: clang refuses a pair of an incomplete type.
   std::vector<ModuleChild> children;
 };
 

@@ -18,7 +18,7 @@ std::mutex mutex;
 std::map<std::string, OperatorTime> totals;
 std::optional<at::CallbackHandle> handle;
 
-// The operator that runs on this thread and those that called it.
+// The operator that runs on this thread, and those that called it.
 struct Running : at::ObserverContext {
   std::string name;
   Clock::time_point begun;
@@ -40,7 +40,7 @@ std::string Describe(const at::RecordFunction& function) {
 
 std::unique_ptr<at::ObserverContext> Begin(const at::RecordFunction& function) {
   auto running = std::make_unique<Running>();
-  // Here, since the inputs are gone when it ends.
+  // The name is made now, because the inputs are gone when the operator ends.
   running->name = Describe(function);
   running->outer = innermost;
   innermost = running.get();

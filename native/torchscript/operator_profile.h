@@ -1,5 +1,5 @@
-// How long each kind of operator takes, without the operators that it calls. Thread: any; what ran
-// meanwhile on any thread is counted.
+// The time of each kind of operator, without the operators that it calls. Thread: any; operators of
+// all threads are counted.
 #pragma once
 
 #include <cstdint>
@@ -15,10 +15,10 @@ struct OperatorTime {
   double milliseconds;
 };
 
-// Starts counting, from nothing. While it counts, operators cost a few microseconds more.
+// Starts counting from zero. Meanwhile each operator costs a few microseconds more.
 void StartOperatorProfile();
 
-// Stops, and returns what was counted, the largest first; empty if nothing was started.
+// Stops, and returns the counts, largest first; empty if nothing was started.
 std::vector<OperatorTime> StopOperatorProfile();
 
 }  // namespace latent_diffusion

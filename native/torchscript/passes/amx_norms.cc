@@ -10,15 +10,15 @@ namespace {
 using torch::jit::Node;
 using torch::jit::Value;
 
-// Inputs of amx_conv2d: what it reads, and the first of five that say how it is normalized. They
-// are group_norm's, but for the input, in the same order.
+// Inputs of amx_conv2d: the picture, and the first of five that describe its norm. These five are
+// those of group_norm, without the input, in the same order.
 constexpr size_t kInput = 0;
 constexpr size_t kNorm = 7;
-// Of group_norm's inputs, how many groups.
+// The input of group_norm that is the number of groups.
 constexpr size_t kGroups = 1;
 
-// The norm that only this convolution reads. To a convolution 0 groups are no norm; LibTorch
-// refuses them.
+// The norm that only this convolution reads. For a convolution, 0 groups means no norm; LibTorch
+// refuses 0 groups.
 Node* FindNorm(Node& convolution) {
   static const c10::Symbol group_norm = c10::Symbol::fromQualString("latent_diffusion::group_norm");
   const Value* const input = convolution.input(kInput);
@@ -45,7 +45,7 @@ void FuseNorms(const Graphs& graphs, c10::ScalarType /*dtype*/) {
     VisitNodes(graph->block(), [&aliases](Node* node) {
       if (node->kind() != conv2d) return;
       Node* const norm = FindNorm(*node);
-      // The convolution reads later than the norm did: what is written meanwhile would count.
+      // The convolution reads the input later than the norm did, so nothing may write into it.
       if (norm != nullptr && !aliases.hasWriters(norm->input(0))) Fuse(node, norm);
     });
   }

@@ -50,7 +50,7 @@ std::optional<at::Tensor> FindWeight(const Node& node, c10::ScalarType dtype) {
   return weight;
 }
 
-// What enlarges the picture that only this convolution reads, each pixel to 2 x 2.
+// The operator that enlarges each pixel to 2 x 2, if only this convolution reads its result.
 Node* FindUpsampling(Node& node) {
   Value* const input = node.inputs().front();
   Node* const upsampling = input->node();
@@ -61,8 +61,8 @@ Node* FindUpsampling(Node& node) {
   return ConstantDoubles(upsampling->input(2)) == std::vector<double>{2, 2} ? upsampling : nullptr;
 }
 
-// Whether each use is a 3 x 3 convolution of an enlarged picture, which will read the picture later
-// than what enlarged it did: so nothing may write into it.
+// Whether each use is a 3 x 3 convolution of an enlarged picture. The convolution will read the
+// picture later than the upsampling did, so nothing may write into it.
 bool AreUpsampling(const Layer& layer) {
   if (layer.weight.dim() != 4 || layer.weight.size(2) != 3) return false;
   return std::all_of(layer.uses.begin(), layer.uses.end(), [&](const Layer::Use& use) {
@@ -74,7 +74,7 @@ bool AreUpsampling(const Layer& layer) {
   });
 }
 
-// Has the convolution read what is not enlarged yet.
+// Makes the convolution read the picture before it is enlarged.
 void DropUpsampling(Node* node) {
   Node* const upsampling = FindUpsampling(*node);
   node->replaceInput(0, upsampling->input(0));
@@ -86,7 +86,7 @@ void Replace(const Layer::Use& use, const at::Tensor& weight, const at::Tensor& 
   const auto stride = convolution ? SuitableStride(*convolution, weight) : std::nullopt;
   const int64_t in_channels = weight.size(1), out_channels = weight.size(0);
   if (!stride) return ReplaceLayer(use, "amx_linear", packed, {in_channels, out_channels});
-  // amx_norms.cc may fill what follows the stride with a norm: groups, weight, bias, eps, SiLU.
+  // amx_norms.cc may replace what follows the stride by a norm: groups, weight, bias, eps, SiLU.
   ReplaceLayer(use, "amx_conv2d", packed,
                {c10::IValue(), in_channels, out_channels, *stride, 0, c10::IValue(), c10::IValue(),
                 0.0, false});

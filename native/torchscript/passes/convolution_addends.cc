@@ -11,7 +11,7 @@ namespace {
 using torch::jit::AliasDb;
 using torch::jit::Node;
 
-// Where winograd_conv2d, direct_conv2d and amx_conv2d take what is added.
+// The addend's place among the inputs of winograd_conv2d, direct_conv2d and amx_conv2d.
 constexpr size_t kResidual = 3;
 
 bool IsFree(const Node& node) {
@@ -23,8 +23,8 @@ bool IsFree(const Node& node) {
          node.input(kResidual)->mustBeNone() && node.output()->uses().size() == 1;
 }
 
-// Not in place: that keeps the dtype of what is added to, and never enlarges it, which is known
-// only when it runs.
+// Not in place: an in-place addition keeps the dtype and shape of its target, which are known only
+// at run time.
 bool AddsTensors(const Node& node) {
   if (node.kind() != c10::aten::add || node.inputs().size() != 3) return false;
   if (node.input(1)->type()->kind() != c10::TypeKind::TensorType) return false;
@@ -52,7 +52,7 @@ void FuseAddends(const Graphs& graphs, c10::ScalarType /*dtype*/) {
       if (AddsTensors(*node)) additions.push_back(node);
     });
     for (Node* add : additions) {
-      // Made anew: it knows nothing of nodes that others have changed.
+      // A new one each time: it does not see nodes that were changed after it was made.
       AliasDb aliases(graph);
       Fuse(aliases, add);
     }

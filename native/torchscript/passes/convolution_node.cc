@@ -7,7 +7,7 @@
 namespace latent_diffusion {
 namespace {
 
-// One number stands for both dimensions.
+// A single number stands for both dimensions.
 bool ReadPair(const torch::jit::Value* value, std::vector<int64_t>& pair) {
   auto list = ConstantInts(value);
   if (!list) {
@@ -30,7 +30,7 @@ std::optional<ConvolutionNode> ReadConvolution(const torch::jit::Node& node) {
   read.input = node.namedInput("input");
   read.weight = node.namedInput("weight");
   read.bias = node.namedInput("bias");
-  // A padding that is a word, "same", is none of ours.
+  // A padding given as a word, "same", is not supported.
   if (!ReadPair(node.namedInput("stride"), read.stride) ||
       !ReadPair(node.namedInput("padding"), read.padding) ||
       !ReadPair(node.namedInput("dilation"), read.dilation)) {

@@ -1,5 +1,5 @@
-// A convolution of a graph, in whichever form scripting or tracing left it. Thread: the executor
-// that derives the module.
+// A convolution of a graph, in any form that scripting or tracing gives. Thread: the executor that
+// derives the module.
 #pragma once
 
 #include <torch/csrc/jit/ir/ir.h>
@@ -19,8 +19,8 @@ struct ConvolutionNode {
   int64_t groups;
 };
 
-// Of aten::conv2d, aten::convolution and aten::_convolution in two dimensions, if all but the
-// tensors is constant.
+// Reads aten::conv2d, aten::convolution and aten::_convolution in two dimensions. Empty unless
+// everything except the tensors is constant.
 std::optional<ConvolutionNode> ReadConvolution(const torch::jit::Node& node);
 
 }  // namespace latent_diffusion

@@ -1,4 +1,4 @@
-// What passes ask of graphs. Thread: the executor that derives the module.
+// What the passes need to read and change graphs. Thread: the executor that derives the module.
 #pragma once
 
 #include <torch/csrc/jit/ir/ir.h>
@@ -20,17 +20,17 @@ void VisitNodes(torch::jit::Block* block, const std::function<void(torch::jit::N
 std::optional<std::vector<int64_t>> ConstantInts(const torch::jit::Value* value);
 std::optional<std::vector<double>> ConstantDoubles(const torch::jit::Value* value);
 
-// Whether it is a constant of this very type and value.
+// Whether it is a constant of exactly this type and value.
 bool IsConstant(const torch::jit::Value* value, const c10::IValue& expected);
 
 std::optional<int64_t> ConstantInt(const torch::jit::Value* value);
 // A defined tensor.
 std::optional<at::Tensor> ConstantTensor(const torch::jit::Value* value);
 
-// Destroys the constant if nothing uses it, and with it, perhaps, the last reference to a weight.
+// Destroys the constant if nothing uses it. That may drop the last reference to a weight.
 void DropUnusedConstant(torch::jit::Value* value);
 
-// A weight, and the nodes that read it: the methods of a module may share it.
+// A weight, and the nodes that read it: several methods of a module may share it.
 struct Layer {
   struct Use {
     std::shared_ptr<torch::jit::Graph> graph;

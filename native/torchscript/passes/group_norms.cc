@@ -17,7 +17,7 @@ void Replace(const std::shared_ptr<torch::jit::Graph>& graph, Node* node) {
   static const c10::Symbol group_norm = c10::Symbol::fromQualString("latent_diffusion::group_norm");
   Value* const output = node->output();
   Node* const next = output->uses().size() == 1 ? output->uses().front().user : nullptr;
-  // Within one block, so that the activation is computed as often as the norm.
+  // Only within one block, so that the activation runs as often as the norm.
   const bool silu = next != nullptr && IsSilu(*next) && next->owningBlock() == node->owningBlock();
   const torch::jit::WithInsertPoint at_node(node);
   Node* const replacement = graph->create(

@@ -20,8 +20,8 @@ c10::Symbol Aten(const char* name) {
   return c10::Symbol::fromQualString(std::string("aten::") + name);
 }
 
-// What a view becomes that may copy where memory lies otherwise; none if it is not a view, or one
-// of another dtype.
+// The form of a view that may copy if the layout requires it; none if the node is not a view, or
+// changes the dtype.
 std::optional<c10::Symbol> LooseForm(const Node& node) {
   static const c10::Symbol view_as = Aten("view_as"), reshape_as = Aten("reshape_as"),
                            unsafe_view = Aten("_unsafe_view");
@@ -32,7 +32,7 @@ std::optional<c10::Symbol> LooseForm(const Node& node) {
   return sizes ? std::optional(c10::aten::reshape) : std::nullopt;
 }
 
-// What it returns, or whether it runs at all, depends on where values lie.
+// Whether its result, or whether it runs at all, depends on the memory layout.
 bool SeesLayout(const Node& node) {
   static const std::unordered_set<c10::Symbol> kinds{c10::aten::view,
                                                      Aten("_reshape_alias"),
@@ -51,7 +51,8 @@ bool SeesLayout(const Node& node) {
   return kinds.contains(node.kind());
 }
 
-// It shows its input's memory or a copy, as values lie: nobody can tell unless somebody writes.
+// Whether it returns a view or a copy, depending on the layout. The difference shows only if
+// somebody writes into the result.
 bool MayCopy(const Node& node) {
   static const std::unordered_set<c10::Symbol> kinds{c10::aten::reshape, Aten("reshape_as"),
                                                      c10::aten::flatten, c10::aten::contiguous,
@@ -66,7 +67,7 @@ bool IsInLoop(const Node* node) {
   return false;
 }
 
-// Whether somebody writes into what the view shows after it was taken: then it must stay a view.
+// Whether something writes into the view's memory after it was taken. Then it must stay a view.
 bool IsWrittenLater(const AliasDb& aliases, const std::shared_ptr<torch::jit::Graph>& graph,
                     Node* view) {
   if (!aliases.hasWriters(view->output())) return false;
@@ -79,7 +80,7 @@ bool IsWrittenLater(const AliasDb& aliases, const std::shared_ptr<torch::jit::Gr
   return written;
 }
 
-// Whether nothing that a graph returns depends on where values lie, once its views are loosened.
+// Whether nothing that a graph returns depends on the layout, once its views may copy.
 bool IsFree(const std::shared_ptr<torch::jit::Graph>& graph) {
   const AliasDb aliases(graph);
   bool free = true;
@@ -103,7 +104,7 @@ void LoosenViews(const std::shared_ptr<torch::jit::Graph>& graph) {
   });
 }
 
-// The place of a convolution's weight among its inputs.
+// The index of a convolution's weight among its inputs.
 std::optional<size_t> FindWeightInput(const Node& node) {
   static const std::unordered_set<c10::Symbol> kinds{
       c10::aten::conv2d, c10::aten::convolution, c10::aten::_convolution, Aten("conv_transpose2d")};

@@ -9,8 +9,8 @@ namespace {
 using torch::jit::Node;
 using torch::jit::Value;
 
-// The distances that an argmin over codes takes, if it is all they are for. How cdist is told to
-// compute them, by its last argument, makes no difference here.
+// The distances that an argmin over codes reads, if nothing else reads them. The last argument of
+// cdist chooses how it computes them; here it makes no difference.
 Node* FindDistances(Node& argmin) {
   if (!IsConstant(argmin.namedInput("dim"), int64_t{1}) ||
       !IsConstant(argmin.namedInput("keepdim"), false)) {

@@ -16,12 +16,12 @@ namespace {
 struct Pass {
   const char* name;
   void (*run)(const Graphs&, c10::ScalarType);
-  // The others are for our own kernels.
+  // Passes without this are only for our own kernels.
   bool for_all_devices = false;
 };
 
 constexpr Pass kPasses[] = {
-    // Whatever AMX takes, the passes after it no longer find.
+    // The passes after this one no longer see what AMX took.
     {"amx", UseAmx},
     {"winograd", UseWinograd},
     {"direct", UseDirect},

@@ -14,7 +14,7 @@ using torch::jit::Block;
 using torch::jit::Node;
 using torch::jit::Value;
 
-// Of any number that a graph may name, a length: counted in double, so that nothing overflows.
+// Turns any number of a graph into a length. It is computed in double, so that nothing overflows.
 int64_t ToLength(double length) {
   constexpr double kMost = 1 << 24;
   return length >= 1 ? static_cast<int64_t>(std::min(length, kMost)) : 1;
@@ -31,8 +31,8 @@ class Estimator {
  private:
   void Visit(const Node& node) {
     for (const Block* block : node.blocks()) {
-      // A loop's first round starts with what it was given; the trip count and condition come
-      // before.
+      // The first round of a loop starts with the loop's inputs; the trip count and the condition
+      // come before them.
       if (node.kind() == c10::prim::Loop) {
         for (size_t i = 1; i < block->inputs().size(); i++)
           Copy(node.input(i + 1), block->inputs()[i]);
@@ -54,7 +54,8 @@ class Estimator {
     if (found != sizes.end()) sizes[to] = SpatialSize(found->second);
   }
 
-  // What most operators return: sums, norms, attention, the lists that concatenations take.
+  // Most operators return the size of their input: sums, norms, attention, the lists that
+  // concatenations take.
   std::optional<SpatialSize> FirstKnown(const Node& node) const {
     for (const Value* input : node.inputs()) {
       const auto found = sizes.find(input);
@@ -91,7 +92,7 @@ class Estimator {
               ToLength(static_cast<double>(size.width) * stride(1))};
     }
     const auto weight = ConstantTensor(node.weight);
-    // What LibTorch will refuse is no reason to divide by nothing here.
+    // LibTorch will refuse these; here they must not divide by zero.
     if (!weight || weight->dim() != 4 || node.stride[0] < 1 || node.stride[1] < 1) return size;
     const auto after = [&](int64_t length, size_t i) {
       const auto taps = static_cast<double>(weight->size(static_cast<int64_t>(i) + 2));

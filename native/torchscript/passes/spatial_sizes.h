@@ -1,5 +1,5 @@
-// How large the pictures are that a graph works on, estimated from the size of its input. An
-// estimate chooses kernels, which are all correct at every size: where it errs, only speed is lost.
+// Estimates the picture size at each value of a graph from the size of its input. The estimate
+// chooses kernels. They are all correct at every size, so a wrong estimate costs only speed.
 // Thread: the executor that derives the module.
 #pragma once
 
