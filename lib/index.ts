@@ -51,6 +51,8 @@ export { type PNDMConfig, type PNDMConfigKeys, PNDMScheduler } from "./scheduler
 export { type DPMSolverMultistepConfigKeys, DPMSolverMultistepScheduler } from "./schedulers/dpm-solver-multistep.js";
 export { type EulerAncestralConfigKeys, EulerAncestralDiscreteScheduler } from "./schedulers/euler-ancestral.js";
 export { type HeunConfigKeys, HeunDiscreteScheduler } from "./schedulers/heun.js";
+export { type KDPM2AncestralConfigKeys, KDPM2AncestralDiscreteScheduler } from "./schedulers/kdpm2-ancestral.js";
+export { type KDPM2ConfigKeys, KDPM2DiscreteScheduler } from "./schedulers/kdpm2.js";
 export { type LMSConfigKeys, LMSDiscreteScheduler, type LMSStepOptions } from "./schedulers/lms.js";
 export { type DEISMultistepConfigKeys, DEISMultistepScheduler } from "./schedulers/deis-multistep.js";
 export { type SASolverConfigKeys, SASolverScheduler, type TauFunction } from "./schedulers/sa-solver.js";
@@ -75,6 +77,7 @@ export {
   type ShiftingKeys,
 } from "./schedulers/shared/exponential-scheduler.js";
 export { type SigmaScheduler, type SigmaSchedulerKeys } from "./schedulers/shared/sigma-scheduler.js";
+export { type MidpointKeys, type MidpointScheduler } from "./schedulers/shared/midpoint-scheduler.js";
 export { type SigmaKeys } from "./schedulers/shared/sigmas.js";
 export { type SpacingKeys, type TimestepSpacing } from "./schedulers/shared/spacing.js";
 export { ScriptModule, type ScriptArgument, type ScriptResult } from "./torch/script-module.js";

@@ -133,7 +133,7 @@ export class EulerDiscreteScheduler extends SigmaScheduler<EulerConfigKeys, Eule
     const visited = given?.map(Math.fround) ?? this.space(count);
     const { timesteps, sigmas } =
       this.config.interpolation_type === "linear" || spread !== undefined
-        ? this.levelsOf(visited, spread)
+        ? this.levelsOf(visited, spread, count)
         : { timesteps: visited, sigmas: logLinear(this.table, count) };
     const last = this.config.final_sigmas_type === "zero" ? 0 : (this.table[0] ?? NaN);
     return { timesteps, sigmas: withLast(sigmas, last) };

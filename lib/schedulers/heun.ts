@@ -92,7 +92,7 @@ export class HeunDiscreteScheduler extends SigmaScheduler<HeunConfigKeys, StepOp
   protected override schedule({ count, timesteps: given }: ScheduleRequest): Schedule {
     const spread = spreadOf(this.config);
     if (given) this.refuseTimesteps(spread);
-    const { timesteps, sigmas } = this.levelsOf(given?.map(Math.fround) ?? this.space(count), spread);
+    const { timesteps, sigmas } = this.levelsOf(given?.map(Math.fround) ?? this.space(count), spread, count);
     const twice = <T>(list: readonly T[]): T[] => list.flatMap((value, i) => (i === 0 ? [value] : [value, value]));
     return { timesteps: twice(timesteps), sigmas: withLast(twice(sigmas), 0) };
   }

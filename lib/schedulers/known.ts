@@ -12,6 +12,8 @@ import { EulerAncestralDiscreteScheduler } from "./euler-ancestral.js";
 import { HeunDiscreteScheduler } from "./heun.js";
 import { LCMScheduler } from "./lcm.js";
 import { TCDScheduler } from "./tcd.js";
+import { KDPM2AncestralDiscreteScheduler } from "./kdpm2-ancestral.js";
+import { KDPM2DiscreteScheduler } from "./kdpm2.js";
 import { LMSDiscreteScheduler } from "./lms.js";
 import { PNDMScheduler } from "./pndm.js";
 import { EulerDiscreteScheduler } from "./euler.js";
@@ -33,6 +35,8 @@ const SCHEDULERS: ReadonlyMap<string, KnownClass> = new Map<string, KnownClass>(
   ["EulerAncestralDiscreteScheduler", EulerAncestralDiscreteScheduler],
   ["HeunDiscreteScheduler", HeunDiscreteScheduler],
   ["LMSDiscreteScheduler", LMSDiscreteScheduler],
+  ["KDPM2DiscreteScheduler", KDPM2DiscreteScheduler],
+  ["KDPM2AncestralDiscreteScheduler", KDPM2AncestralDiscreteScheduler],
   ["DPMSolverMultistepScheduler", DPMSolverMultistepScheduler],
   ["DEISMultistepScheduler", DEISMultistepScheduler],
   ["UniPCMultistepScheduler", UniPCMultistepScheduler],

@@ -60,7 +60,7 @@ export class LMSDiscreteScheduler extends SigmaScheduler<LMSConfigKeys, LMSStepO
   }
 
   protected override schedule({ count }: ScheduleRequest): Schedule {
-    const { timesteps, sigmas } = this.levelsOf(this.space(count), spreadOf(this.config));
+    const { timesteps, sigmas } = this.levelsOf(this.space(count), spreadOf(this.config), count);
     return { timesteps, sigmas: withLast(sigmas, 0) };
   }
 

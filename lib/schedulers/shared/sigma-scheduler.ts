@@ -41,7 +41,7 @@ export abstract class SigmaScheduler<
   /** Divide a sample by sqrt(sigma^2 + 1); `timestep` is one of `timesteps`. */
   override scaleModelInput(sample: Tensor, timestep?: number): Tensor {
     if (!(sample instanceof Tensor)) throw unexpected("a Tensor", "sample", sample);
-    const sigma = this.levelAt(this.findStep(checkNumber(timestep, "timestep")));
+    const sigma = this.inputLevel(this.findStep(checkNumber(timestep, "timestep")));
     return compute((torch) => {
       const scale = torch.pow(torch.add(torch.pow(torch.scalar(sigma), 2), 1), 0.5);
       return torch.div(sample, scale);
@@ -97,6 +97,11 @@ export abstract class SigmaScheduler<
     return this.levels[index] ?? NaN;
   }
 
+  /** The noise level of the sample that the network sees at an entry of the schedule. */
+  protected inputLevel(index: number): number {
+    return this.levelAt(index);
+  }
+
   /** The noise level of each training timestep. */
   protected get table(): Float32Array {
     this.#table ??= sigmaTable(this.tables.alphasCumprod);
@@ -120,16 +125,18 @@ export abstract class SigmaScheduler<
 
   /**
    * Turn timesteps into noise levels, spread anew where a config asks for it.
+   * @param count how many levels to spread
    * @returns doubles, and the timesteps that go with them
    */
   protected levelsOf(
     timesteps: readonly number[],
     spread: SigmaSpread | undefined,
+    count = timesteps.length,
   ): { readonly timesteps: readonly number[]; readonly sigmas: readonly number[] } {
     const sigmas = interpolate(timesteps, this.table);
     if (spread === undefined) return { timesteps, sigmas };
     const logs = logTable(this.table);
-    const levels = spreadSigmas(spread, sigmas, timesteps.length, limitsOf(this.config));
+    const levels = spreadSigmas(spread, sigmas, count, limitsOf(this.config));
     return { timesteps: levels.map((sigma) => Math.fround(sigmaToTimestep(sigma, logs))), sigmas: levels };
   }
 

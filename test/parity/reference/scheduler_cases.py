@@ -60,6 +60,14 @@ def lcm(name, config, steps, **options):
     return {"name": f"lcm-{name}", "class": "LCMScheduler", "config": config, "steps": steps, **options}
 
 
+def kdpm2(name, config, steps, **options):
+    return {"name": f"kdpm2-{name}", "class": "KDPM2DiscreteScheduler", "config": config, "steps": steps, "log_timesteps": True, **options}
+
+
+def kdpm2_ancestral(name, config, steps, **options):
+    return {"name": f"kdpm2-ancestral-{name}", "class": "KDPM2AncestralDiscreteScheduler", "config": config, "steps": steps, "log_timesteps": True, **options}
+
+
 NOISE = {"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"}
 NOISE_SDE = {"algorithm_type": "sde-dpmsolver", "final_sigmas_type": "sigma_min"}
 SA_NOISE = {"algorithm_type": "noise_prediction"}
@@ -68,7 +76,8 @@ HEUN = {"solver_type": "heun"}
 THIRD = {"solver_order": 3}
 MIN = {"final_sigmas_type": "sigma_min"}
 
-# tolerance: relative to the largest value; 0, the default, is bit for bit.
+# tolerance: relative to the largest value; 0, the default, is bit for bit. log_timesteps: the timesteps alone are made of logarithms, and
+# compared by LOG.
 CASES = [
     euler("defaults", {}, 10),
     euler("one-step", LDM, 1),
@@ -257,6 +266,32 @@ CASES = [
     lcm("timesteps", LDM, None, lists={"timesteps": [999, 800, 500, 250, 100, 3]}),
     lcm("original", LDM, 7, lists={"original_inference_steps": 300, "strength": 0.7}),
     lcm("bfloat16", {**LDM, **V}, 6, dtype="bfloat16"),
+    kdpm2("defaults", {}, 10),
+    kdpm2("one-step", LDM, 1),
+    kdpm2("hundred", LDM, 100),
+    kdpm2("velocity", {**LDM, **V}, 13),
+    kdpm2("leading", {**LDM, "timestep_spacing": "leading", "steps_offset": 1}, 20),
+    kdpm2("trailing", {**LDM, "timestep_spacing": "trailing"}, 20),
+    kdpm2("trailing-more", {**LDM, "timestep_spacing": "trailing"}, 61),
+    kdpm2("two", {**LDM, **V}, 2),
+    kdpm2("bfloat16", {**LDM, **V}, 7, dtype="bfloat16"),
+    kdpm2("karras", {**LDM, "use_karras_sigmas": True}, 15, tolerance=LOG),
+    kdpm2("exponential", {**LDM, "use_exponential_sigmas": True}, 15, tolerance=LOG),
+    kdpm2("beta", {**LDM, "use_beta_sigmas": True}, 15, tolerance=LOG),
+    kdpm2("cosine", {"beta_schedule": "squaredcos_cap_v2"}, 17),
+    kdpm2_ancestral("defaults", {}, 10),
+    kdpm2_ancestral("one-step", LDM, 1),
+    kdpm2_ancestral("hundred", LDM, 100),
+    kdpm2_ancestral("velocity", {**LDM, **V}, 13),
+    kdpm2_ancestral("leading", {**LDM, "timestep_spacing": "leading", "steps_offset": 1}, 20),
+    kdpm2_ancestral("trailing", {**LDM, "timestep_spacing": "trailing"}, 20),
+    kdpm2_ancestral("trailing-more", {**LDM, "timestep_spacing": "trailing"}, 61),
+    kdpm2_ancestral("two", {**LDM, **V}, 2),
+    kdpm2_ancestral("bfloat16", {**LDM, **V}, 7, dtype="bfloat16"),
+    kdpm2_ancestral("karras", {**LDM, "use_karras_sigmas": True}, 15, tolerance=LOG),
+    kdpm2_ancestral("exponential", {**LDM, "use_exponential_sigmas": True}, 15, tolerance=LOG),
+    kdpm2_ancestral("beta", {**LDM, "use_beta_sigmas": True}, 15, tolerance=LOG),
+    euler("karras-trailing", {**LDM, "use_karras_sigmas": True, "timestep_spacing": "trailing"}, 61, tolerance=LOG),
     euler("continuous", {**LDM, **V, "timestep_type": "continuous"}, 9, tolerance=LOG),
 ]
 
@@ -266,6 +301,8 @@ GOLDEN = [
     ancestral("golden", {**LDM, "timestep_spacing": "trailing"}, 4),
     heun("golden", {**LDM, **V}, 4),
     lms("golden", {**LDM, **SAMPLE}, 5),
+    kdpm2("golden", {**LDM, **V}, 4),
+    kdpm2_ancestral("golden", LDM, 4),
     pndm("golden", {**LDM, **V}, 4),
     ddpm("golden", {**LDM, "variance_type": "fixed_large"}, 4),
     dpm("golden", {**LDM, **V, **CLEAN_SDE, **THIRD, "lower_order_final": False}, 5),
