@@ -56,6 +56,7 @@ export { type KDPM2ConfigKeys, KDPM2DiscreteScheduler } from "./schedulers/kdpm2
 export { type LMSConfigKeys, LMSDiscreteScheduler, type LMSStepOptions } from "./schedulers/lms.js";
 export { type DEISMultistepConfigKeys, DEISMultistepScheduler } from "./schedulers/deis-multistep.js";
 export { type SASolverConfigKeys, SASolverScheduler, type TauFunction } from "./schedulers/sa-solver.js";
+export { type DDIMInverseConfigKeys, DDIMInverseScheduler } from "./schedulers/ddim-inverse.js";
 export { type LCMConfigKeys, LCMScheduler, type LCMSchedulerOutput } from "./schedulers/lcm.js";
 export { type TCDConfigKeys, TCDScheduler, type TCDSchedulerOutput, type TCDStepOptions } from "./schedulers/tcd.js";
 export { type ConsistencyKeys, type ConsistencyScheduler } from "./schedulers/shared/consistency-scheduler.js";

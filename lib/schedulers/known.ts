@@ -5,6 +5,7 @@ import { SCHEDULER_FILE } from "./configured.js";
 import type { Scheduler } from "./contract.js";
 import { describe, quote } from "../validate.js";
 import { DDIMScheduler } from "./ddim.js";
+import { DDIMInverseScheduler } from "./ddim-inverse.js";
 import { DDPMScheduler } from "./ddpm.js";
 import { DEISMultistepScheduler } from "./deis-multistep.js";
 import { DPMSolverMultistepScheduler } from "./dpm-solver-multistep.js";
@@ -43,6 +44,7 @@ const SCHEDULERS: ReadonlyMap<string, KnownClass> = new Map<string, KnownClass>(
   ["SASolverScheduler", SASolverScheduler],
   ["TCDScheduler", TCDScheduler],
   ["LCMScheduler", LCMScheduler],
+  ["DDIMInverseScheduler", DDIMInverseScheduler],
 ]);
 
 /** Schedulers of diffusers that this pipeline cannot use, and why. */

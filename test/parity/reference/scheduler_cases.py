@@ -66,6 +66,8 @@ def kdpm2(name, config, steps, **options):
 
 def kdpm2_ancestral(name, config, steps, **options):
     return {"name": f"kdpm2-ancestral-{name}", "class": "KDPM2AncestralDiscreteScheduler", "config": config, "steps": steps, "log_timesteps": True, **options}
+def inverse(name, config, steps, **options):
+    return {"name": f"ddim-inverse-{name}", "class": "DDIMInverseScheduler", "config": config, "steps": steps, **options}
 
 
 NOISE = {"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"}
@@ -292,6 +294,15 @@ CASES = [
     kdpm2_ancestral("exponential", {**LDM, "use_exponential_sigmas": True}, 15, tolerance=LOG),
     kdpm2_ancestral("beta", {**LDM, "use_beta_sigmas": True}, 15, tolerance=LOG),
     euler("karras-trailing", {**LDM, "use_karras_sigmas": True, "timestep_spacing": "trailing"}, 61, tolerance=LOG),
+    inverse("defaults", {}, 10),
+    inverse("one-step", LDM, 1),
+    inverse("hundred", {**LDM, "clip_sample": False}, 100),
+    inverse("velocity", {**LDM, **V}, 13),
+    inverse("sample", {**LDM, **SAMPLE, "set_alpha_to_one": False}, 13),
+    inverse("offset", {**LDM, "steps_offset": 1, "clip_sample_range": 0.7}, 20),
+    inverse("trailing", {**LDM, "timestep_spacing": "trailing"}, 9),
+    inverse("zero-snr", {**LDM, **V, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}, 10),
+    inverse("bfloat16", {**LDM, **V}, 7, dtype="bfloat16"),
     euler("continuous", {**LDM, **V, "timestep_type": "continuous"}, 9, tolerance=LOG),
 ]
 
@@ -310,6 +321,7 @@ GOLDEN = [
     deis("golden", {**LDM, **V, **THIRD}, 5),
     tcd("golden", {**LDM, **V}, 4, step={"eta": 0.4}),
     lcm("golden", {**LDM, **V}, 4),
+    inverse("golden", {**LDM, "timestep_spacing": "trailing"}, 4),
     sa("golden", {**LDM, **V, "predictor_order": 3, "corrector_order": 4}, 5),
 ]
 
