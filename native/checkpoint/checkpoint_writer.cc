@@ -54,7 +54,7 @@ void WriteCheckpoint(const std::string& path, const std::vector<uint8_t>& header
   };
   write(header.data(), header.size());
   for (const Weight& weight : weights) {
-    at::Tensor tensor = ToHost(LoadWeight(weight));
+    at::Tensor tensor = ToHost(LoadWeight(weight, Address::kAligned));
     if (dtype && tensor.is_floating_point()) tensor = tensor.to(*dtype);
     write(tensor.const_data_ptr(), tensor.nbytes());
   }

@@ -26,8 +26,17 @@ struct StoredTensor {
 
 using Weight = std::variant<at::Tensor, StoredTensor>;
 
+// Where the values of a file are read to. A product rounds by the address of its operands.
+enum class Address {
+  // As LibTorch allocates: a multiple of 64.
+  kAligned,
+  // Modulo 64, what Python's `from_pretrained` has, which maps the file: the tensor's place in it.
+  // Strided tensors are copied there too, and aligned.
+  kAsMapped,
+};
+
 // The values as they are stored; a file's are read into a new, contiguous tensor on the CPU. Throws
 // ERR_INVALID_ARGUMENT for strides that do not fit the shape.
-at::Tensor LoadWeight(const Weight& weight);
+at::Tensor LoadWeight(const Weight& weight, Address address);
 
 }  // namespace latent_diffusion

@@ -56,9 +56,11 @@ class DefinedModule : public ModuleSource {
                                            " parameters was given " +
                                            std::to_string(weights.size()) + " weights");
     }
+    // Optimised, products are other ones, over packed weights.
+    const Address address = placement.optimize ? Address::kAligned : Address::kAsMapped;
     size_t index = 0;
     const auto load = [&](const std::string& name, const std::vector<int64_t>& shape) {
-      const at::Tensor weight = LoadWeight(weights[index++]);
+      const at::Tensor weight = LoadWeight(weights[index++], address);
       if (weight.sizes() != c10::IntArrayRef(shape)) {
         throw CodedError("ERR_CHECKPOINT_INVALID",
                          "The shape of " + name + " is not the network's");
