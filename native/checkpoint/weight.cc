@@ -1,9 +1,9 @@
 #include "checkpoint/weight.h"
 
+#include <ATen/EmptyTensor.h>
 #include <ATen/ops/as_strided.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
-#include <c10/util/accumulate.h>
 #include <c10/util/safe_numerics.h>
 
 #include <cstddef>
@@ -21,7 +21,7 @@ at::Tensor EmptyAsMapped(const StoredTensor& stored, const at::TensorOptions& op
   // may end the process over it.
   const size_t element = c10::elementSize(stored.dtype);
   if (stored.offset % element != 0) return at::empty(stored.shape, options);
-  const auto bytes = static_cast<uint64_t>(c10::multiply_integers(stored.shape)) * element;
+  const size_t bytes = at::detail::computeStorageNbytesContiguous(stored.shape, element);
   const at::Tensor memory =
       at::empty({static_cast<int64_t>(bytes + kLine)}, options.dtype(c10::kByte));
   auto* const start = static_cast<std::byte*>(memory.mutable_data_ptr());
