@@ -18,7 +18,14 @@ export { type UNet2DConfig, type UNet2DConfigKeys } from "./models/unet-2d/confi
 export { type UNet2DForwardOptions, UNet2DModel, type UNet2DOutput } from "./models/unet-2d/model.js";
 export { type VQConfig, type VQConfigKeys } from "./models/vq/config.js";
 export { type DecoderOutput, type VQDecodeOptions, type VQEncoderOutput, VQModel } from "./models/vq/model.js";
-export { type Device, type DType, type NumericArray, type WaitPolicy } from "./native/contract.js";
+export {
+  type ArrayOf,
+  type Device,
+  type DType,
+  type DTypeOf,
+  type NumericArray,
+  type WaitPolicy,
+} from "./native/contract.js";
 export {
   type GenerateOptions,
   type Progress,

@@ -19,8 +19,31 @@ export const DTYPES: readonly DType[] = [
 /** A device under PyTorch's names; `"cuda"` is `"cuda:0"`. */
 export type Device = "cpu" | "cuda" | `cuda:${number}`;
 
-export type NumericArray =
-  Float32Array | Float64Array | BigInt64Array | Int32Array | Int16Array | Int8Array | Uint8Array;
+/** The dtypes that a typed array carries by itself. */
+interface TypedArrays {
+  float32: Float32Array;
+  float64: Float64Array;
+  int64: BigInt64Array;
+  int32: Int32Array;
+  int16: Int16Array;
+  int8: Int8Array;
+  uint8: Uint8Array;
+}
+
+/** The typed arrays that hold a tensor's values. */
+export type NumericArray = TypedArrays[keyof TypedArrays];
+
+/** The typed array that a dtype's values arrive in: 16-bit floats in a Float32Array, bool in a Uint8Array. */
+export type ArrayOf<D extends DType> = D extends keyof TypedArrays
+  ? TypedArrays[D]
+  : D extends "bool"
+    ? Uint8Array
+    : Float32Array;
+
+/** The dtype that an array carries by itself; plain numbers become float32. */
+export type DTypeOf<Data> = Data extends readonly number[]
+  ? "float32"
+  : { [D in keyof TypedArrays]: Data extends TypedArrays[D] ? D : never }[keyof TypedArrays];
 
 declare const kind: unique symbol;
 /** An opaque, type-tagged reference to a native object; the wrong kind is refused natively. */
@@ -74,7 +97,7 @@ export interface ModuleInfo {
   readonly methods: readonly string[];
   readonly parameters: readonly { readonly name: string; readonly shape: readonly number[]; readonly dtype: DType }[];
   /** A device or floating dtype that the code names as a constant, as traces do; null where it names none. */
-  readonly bakedDevice: string | null;
+  readonly bakedDevice: Device | null;
   readonly bakedDtype: DType | null;
 }
 
@@ -89,7 +112,7 @@ export interface NativeRuntimeInfo {
 }
 
 export interface DeriveOptions {
-  readonly device: string;
+  readonly device: Device;
   /** What floating weights are cast to; null: each stays as it is. */
   readonly dtype: DType | null;
   readonly optimize: boolean;
@@ -121,18 +144,18 @@ export interface Addon {
   dispose(handle: Handle<string>): void;
 
   tensorFrom(data: NumericArray, shape: readonly number[], dtype: DType): TensorHandle;
-  tensorInfo(tensor: TensorHandle): { shape: number[]; dtype: DType; device: string; bytes: number };
+  tensorInfo(tensor: TensorHandle): { shape: number[]; dtype: DType; device: Device; bytes: number };
   tensorData(tensor: TensorHandle): Promise<NumericArray>;
   /** CPU tensors only. */
   tensorDataSync(tensor: TensorHandle): NumericArray;
-  tensorTo(tensor: TensorHandle, device: string | null, dtype: DType | null): Promise<TensorHandle>;
+  tensorTo(tensor: TensorHandle, device: Device | null, dtype: DType | null): Promise<TensorHandle>;
   /** Run an allow-listed `aten` operator, `"add.Tensor"`. */
   op(name: string, args: readonly NativeArgument[]): NativeResult;
   /** The same on the executor of the first tensor's device. */
   opAsync(name: string, args: readonly NativeArgument[]): Promise<NativeResult>;
 
-  generatorCreate(device: string, seed: bigint): GeneratorHandle;
-  generatorInfo(generator: GeneratorHandle): { device: string; seed: bigint };
+  generatorCreate(device: Device, seed: bigint): GeneratorHandle;
+  generatorInfo(generator: GeneratorHandle): { device: Device; seed: bigint };
   generatorGetState(generator: GeneratorHandle): Uint8Array;
   generatorSetState(generator: GeneratorHandle, state: Uint8Array): void;
 

@@ -1,6 +1,7 @@
 // The program of the child process in which a CUDA build of LibTorch is tried: cuda-trial.ts runs it and reads its answer. Whatever
 // happens here, a crash included, happens to this process alone. LATENT_DIFFUSION_LIBTORCH names the folder.
 import type { ProbeAnswer } from "./cuda-trial.js";
+import type { Device } from "./contract.js";
 import { native } from "./open.js";
 
 /** A product of matrices (cuBLAS) and a convolution (cuDNN). */
@@ -11,7 +12,7 @@ const SOURCE = "def forward(self, x):\n    return torch.matmul(x, x) + torch.con
  * @param device `"cuda:0"`; `"cpu"` in tests
  * @throws what keeps it from opening or computing
  */
-export async function probe(device: string): Promise<ProbeAnswer> {
+export async function probe(device: Device): Promise<ProbeAnswer> {
   const addon = native();
   const { cudaDevices: devices } = addon.runtimeInfo();
   if (device !== "cpu" && devices === 0) return { devices };
@@ -26,7 +27,7 @@ export async function probe(device: string): Promise<ProbeAnswer> {
 }
 
 if (require.main === module) {
-  void probe(process.argv[2] ?? "cuda:0")
+  void probe((process.argv[2] as Device | undefined) ?? "cuda:0")
     .catch((error: unknown) => ({ devices: 0, error: error instanceof Error ? error.message : String(error) }))
     .then((answer) => {
       // LibTorch's libraries may crash as the process ends; the answer is out by then.

@@ -6,7 +6,7 @@ import { basename, dirname, join } from "node:path";
 import { isMainThread } from "node:worker_threads";
 import { LatentDiffusionError } from "../errors.js";
 import { checkInteger, checkOneOf, checkOptions, checkPath } from "../validate.js";
-import type { Addon, Loader, WaitPolicy } from "./contract.js";
+import type { Addon, Device, Loader, WaitPolicy } from "./contract.js";
 import { findLibTorch, type LibTorch } from "./libtorch.js";
 import { explainMissingPackage, findBinaryPackage, PACKAGE_ROOT } from "./packages.js";
 
@@ -48,7 +48,7 @@ export interface RuntimeInfo {
   readonly cpuCapability: string;
   readonly threads: number;
   /** Usable devices: `"cpu"`, then `"cuda:0"`... */
-  readonly devices: readonly string[];
+  readonly devices: readonly Device[];
 }
 
 /** What was asked for before LibTorch is opened; read once, as it is opened. */
@@ -104,7 +104,7 @@ export function runtimeInfo(): RuntimeInfo {
   const libtorch = openedLibTorch();
   if (!libtorch) throw new LatentDiffusionError("ERR_INTERNAL", "LibTorch is open and nobody knows which");
   const { path, version, source, cuda } = libtorch;
-  const devices = ["cpu", ...Array.from({ length: cudaDevices }, (_, index) => `cuda:${index}`)];
+  const devices = ["cpu", ...Array.from({ length: cudaDevices }, (_, index) => `cuda:${index}` as const)] as const;
   return { libtorch: { path, version, source, cuda }, builtWith, cpuCapability, threads, devices };
 }
 

@@ -14,6 +14,7 @@
 import { inspect } from "node:util";
 import { CheckedConfig } from "../config/config.js";
 import { InvalidArgumentError, LatentDiffusionError } from "../errors.js";
+import type { DType } from "../native/contract.js";
 import type { Tensor } from "../torch/tensor.js";
 import { checkInteger, checkNumber, checkOptions, unexpected } from "../validate.js";
 import { ConfiguredScheduler } from "./configured.js";
@@ -52,8 +53,8 @@ export interface StepInput {
 }
 
 /** What {@link SchedulerBase.takeStep} makes. */
-export interface TakenStep extends Readonly<Record<string, Tensor>> {
-  readonly prevSample: Tensor;
+export interface TakenStep<D extends DType = DType> extends Readonly<Record<string, Tensor>> {
+  readonly prevSample: Tensor<D>;
   readonly predOriginalSample: Tensor;
 }
 
@@ -144,7 +145,7 @@ export abstract class SchedulerBase<Keys extends TrainingKeys<AnyBetaSchedule>, 
    * @throws InvalidArgumentError; LatentDiffusionError `ERR_INVALID_STATE` before {@link setTimesteps} and after the last step,
    *   `ERR_CONFIG_UNSUPPORTED`
    */
-  step(modelOutput: Tensor, timestep: number, sample: Tensor, options?: Options): TakenStep {
+  step<D extends DType>(modelOutput: Tensor, timestep: number, sample: Tensor<D>, options?: Options): TakenStep<D> {
     if (this.#numInferenceSteps === undefined)
       throw new LatentDiffusionError(
         "ERR_INVALID_STATE",
@@ -156,7 +157,7 @@ export abstract class SchedulerBase<Keys extends TrainingKeys<AnyBetaSchedule>, 
     const index = this.followsSchedule ? this.findStep(timestep) : -1;
     const result = compute((torch) => this.takeStep(torch, { index, timestep, modelOutput, sample }, options));
     if (this.followsSchedule) this.#stepIndex = index + 1;
-    return result;
+    return result as TakenStep<D>;
   }
 
   /**

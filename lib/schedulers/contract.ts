@@ -1,5 +1,6 @@
 // What the pipeline and a scheduler's callers agree on.
 import type { JsonObject } from "../config/config-file.js";
+import type { DType } from "../native/contract.js";
 import type { Generator } from "../torch/generator.js";
 import type { Tensor } from "../torch/tensor.js";
 
@@ -12,9 +13,9 @@ export interface StepOptions {
 }
 
 /** What a step returns. @see diffusers.schedulers.scheduling_utils.SchedulerOutput */
-export interface SchedulerOutput {
+export interface SchedulerOutput<D extends DType = DType> {
   /** x_(t-1), the input of the next step; shape, dtype and device of the model's output. */
-  readonly prevSample: Tensor;
+  readonly prevSample: Tensor<D>;
   /** The clean sample as predicted at this step. Every scheduler of this package gives it; others may not. */
   readonly predOriginalSample?: Tensor;
 }
@@ -52,7 +53,12 @@ export interface Scheduler {
   /** Throw unless every step of the schedule that is set can be computed with these options; nothing is drawn. */
   checkSteps(options: StepOptions): void;
   scaleModelInput(sample: Tensor, timestep?: number): Tensor;
-  step(modelOutput: Tensor, timestep: number, sample: Tensor, options?: StepOptions): SchedulerOutput;
+  step<D extends DType>(
+    modelOutput: Tensor,
+    timestep: number,
+    sample: Tensor<D>,
+    options?: StepOptions,
+  ): SchedulerOutput<D>;
   /** The same config and schedule, with a state of its own. */
   clone(): Scheduler;
   savePretrained(folder: string): Promise<void>;

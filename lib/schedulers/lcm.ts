@@ -1,5 +1,6 @@
 import type { ConfigClass } from "../config/config.js";
 import { keep } from "./shared/checks.js";
+import type { DType } from "../native/contract.js";
 import type { Tensor } from "../torch/tensor.js";
 import { checkOptions } from "../validate.js";
 import type { StepInput, TakenStep } from "./base.js";
@@ -56,13 +57,13 @@ export class LCMScheduler extends ConsistencyScheduler<LCMConfigKeys, StepOption
     for (const timestep of this.timesteps) this.#check(timestep);
   }
 
-  override step(
+  override step<D extends DType>(
     modelOutput: Tensor,
     timestep: number,
-    sample: Tensor,
+    sample: Tensor<D>,
     options?: StepOptions,
-  ): LCMSchedulerOutput & TakenStep {
-    return super.step(modelOutput, timestep, sample, options) as LCMSchedulerOutput & TakenStep;
+  ): LCMSchedulerOutput & TakenStep<D> {
+    return super.step(modelOutput, timestep, sample, options) as LCMSchedulerOutput & TakenStep<D>;
   }
 
   protected override get visitsAll(): boolean {

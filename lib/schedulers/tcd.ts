@@ -1,4 +1,5 @@
 import type { ConfigClass } from "../config/config.js";
+import type { DType } from "../native/contract.js";
 import type { Tensor } from "../torch/tensor.js";
 import { checkNumber, checkOptions } from "../validate.js";
 import type { StepInput, TakenStep } from "./base.js";
@@ -72,13 +73,13 @@ export class TCDScheduler extends ConsistencyScheduler<TCDConfigKeys, TCDStepOpt
     for (const [index, timestep] of this.timesteps.entries()) this.#alphas(index, timestep, eta);
   }
 
-  override step(
+  override step<D extends DType>(
     modelOutput: Tensor,
     timestep: number,
-    sample: Tensor,
+    sample: Tensor<D>,
     options?: TCDStepOptions,
-  ): TCDSchedulerOutput & TakenStep {
-    return super.step(modelOutput, timestep, sample, options) as TCDSchedulerOutput & TakenStep;
+  ): TCDSchedulerOutput & TakenStep<D> {
+    return super.step(modelOutput, timestep, sample, options) as TCDSchedulerOutput & TakenStep<D>;
   }
 
   protected override get visitsAll(): boolean {

@@ -4,8 +4,9 @@ import { native, openedLibTorch } from "../native/open.js";
 import { checkBoolean, unexpected } from "../validate.js";
 
 /** The dtypes that a network can run in. */
-export const FLOATING_DTYPES = ["float32", "float64", "float16", "bfloat16"] as const;
-export type FloatingDType = (typeof FLOATING_DTYPES)[number];
+export type FloatingDType = "float32" | "float64" | "float16" | "bfloat16";
+
+export const FLOATING_DTYPES: readonly FloatingDType[] = ["float32", "float64", "float16", "bfloat16"];
 
 /**
  * Check a device's name and that this process can use it.

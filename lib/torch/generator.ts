@@ -30,10 +30,10 @@ export class Generator {
   #handle: GeneratorHandle | undefined;
 
   /** Not for callers: use {@link Generator.fromSeed}. */
-  constructor(internal: typeof INTERNAL, handle: GeneratorHandle) {
+  private constructor(internal: typeof INTERNAL, handle: GeneratorHandle) {
     if (internal !== INTERNAL)
       throw new InvalidArgumentError("Generator is not constructed directly; use Generator.fromSeed(seed)");
-    this.device = native().generatorInfo(handle).device as Device;
+    this.device = native().generatorInfo(handle).device;
     this.#handle = handle;
   }
 

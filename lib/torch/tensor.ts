@@ -3,8 +3,10 @@ import { checkDevice } from "./device.js";
 import { InvalidArgumentError, LatentDiffusionError } from "../errors.js";
 import { run, settle } from "../native/calls.js";
 import {
+  type ArrayOf,
   type Device,
   type DType,
+  type DTypeOf,
   DTYPES,
   type NativeArgument,
   type NativeResult,
@@ -37,11 +39,11 @@ const ARRAY_DTYPES: readonly (readonly [(value: unknown) => boolean, DType])[] =
 const MOST_DIMENSIONS = 64;
 
 /** Where a tensor goes, and what it is converted to. */
-export interface TensorTarget {
+export interface TensorTarget<D extends DType = DType> {
   /** Default: the device where it is. */
   device?: Device;
   /** Default: its own. */
-  dtype?: DType;
+  dtype?: D;
 }
 
 const BRAND = brandOf("Tensor");
@@ -49,23 +51,24 @@ const INTERNAL = Symbol("latent-diffusion internal");
 
 /**
  * An immutable n-dimensional array that LibTorch holds. Freed by the garbage collector, or at once by `dispose()`.
+ * `Tensor<"float32">` says what the elements are, where TypeScript knows it; a plain `Tensor` may be of any dtype.
  * @see torch.Tensor
  */
-export class Tensor {
+export class Tensor<D extends DType = DType> {
   /** Sizes of the dimensions, outermost first. */
   readonly shape: readonly number[];
-  readonly dtype: DType;
+  readonly dtype: D;
   readonly device: Device;
   #handle: TensorHandle | undefined;
 
   /** Not for callers: use {@link Tensor.from}. */
-  constructor(internal: typeof INTERNAL, handle: TensorHandle) {
+  private constructor(internal: typeof INTERNAL, handle: TensorHandle) {
     if (internal !== INTERNAL)
       throw new InvalidArgumentError("Tensor is not constructed directly; use Tensor.from(data, shape)");
     const info = native().tensorInfo(handle);
     this.shape = Object.freeze(info.shape);
-    this.dtype = info.dtype;
-    this.device = info.device as Device;
+    this.dtype = info.dtype as D;
+    this.device = info.device;
     this.#handle = handle;
   }
 
@@ -78,6 +81,17 @@ export class Tensor {
    * @example
    * const x = Tensor.from(new Float32Array([1, 2, 3, 4]), [2, 2]);
    */
+  static from<Data extends NumericArray | readonly number[]>(
+    data: Data,
+    shape?: readonly number[],
+    options?: { dtype?: undefined },
+  ): Tensor<DTypeOf<Data>>;
+  static from<D extends DType>(
+    data: NumericArray | readonly number[],
+    shape: readonly number[] | undefined,
+    options: { dtype: D },
+  ): Tensor<D>;
+  static from(data: NumericArray | readonly number[], shape?: readonly number[], options?: { dtype?: DType }): Tensor;
   static from(data: NumericArray | readonly number[], shape?: readonly number[], options?: { dtype?: DType }): Tensor {
     const { dtype } = checkOptions(options, ["dtype"], "Tensor.from");
     if (dtype !== undefined) checkOneOf(dtype, "dtype", DTYPES);
@@ -111,16 +125,16 @@ export class Tensor {
    * @returns the dtype's typed array; 16-bit floats arrive as float32, bool as uint8, int64 as BigInt64Array
    * @throws LatentDiffusionError `ERR_DISPOSED`, `ERR_OUT_OF_MEMORY`
    */
-  data(): Promise<NumericArray> {
-    return settle(() => native().tensorData(handleOf(this)), this.data);
+  data(): Promise<ArrayOf<D>> {
+    return settle(() => native().tensorData(handleOf(this)) as Promise<ArrayOf<D>>, this.data);
   }
 
   /**
    * As {@link data}, at once; for small tensors on the CPU.
    * @throws InvalidArgumentError for a tensor on another device
    */
-  dataSync(): NumericArray {
-    return run(() => native().tensorDataSync(handleOf(this)), this.dataSync);
+  dataSync(): ArrayOf<D> {
+    return run(() => native().tensorDataSync(handleOf(this)) as ArrayOf<D>, this.dataSync);
   }
 
   /**
@@ -130,7 +144,12 @@ export class Tensor {
    * @example
    * const half = await tensor.to({ dtype: "float16" });
    */
-  async to(...targets: readonly (Device | DType | TensorTarget)[]): Promise<Tensor> {
+  to(device: Device): Promise<Tensor<D>>;
+  to<To extends DType>(dtype: To, device?: Device): Promise<Tensor<To>>;
+  to<To extends DType>(device: Device, dtype: To): Promise<Tensor<To>>;
+  to<To extends DType = D>(target: TensorTarget<To>): Promise<Tensor<To>>;
+  to(...targets: readonly (Device | DType | TensorTarget)[]): Promise<Tensor>;
+  async to<To extends DType>(...targets: readonly (Device | DType | TensorTarget | undefined)[]): Promise<Tensor<To>> {
     let device: Device | null = null;
     let dtype: DType | null = null;
     for (const target of targets) {
@@ -140,8 +159,9 @@ export class Tensor {
       if (given.device !== undefined) device = checkDevice(given.device, "device or dtype");
     }
     const handle = handleOf(this);
-    if ((device ?? this.device) === this.device && (dtype ?? this.dtype) === this.dtype) return this;
-    return new Tensor(INTERNAL, await settle(() => native().tensorTo(handle, device, dtype), this.to));
+    if ((device ?? this.device) === this.device && (dtype ?? this.dtype) === this.dtype)
+      return this as Tensor as Tensor<To>;
+    return new Tensor<To>(INTERNAL, await settle(() => native().tensorTo(handle, device, dtype), this.to));
   }
 
   /** Free the memory now, unless work in the queue still holds it; a second call does nothing. */
@@ -177,6 +197,11 @@ export class Tensor {
     return (tensor as unknown as Record<symbol, () => TensorHandle>)[BRAND]?.() as TensorHandle;
   }
 
+  /** @internal */
+  static wrap<D extends DType = DType>(handle: TensorHandle): Tensor<D> {
+    return new Tensor<D>(INTERNAL, handle);
+  }
+
   static {
     markClass(Tensor, BRAND, function (this: Tensor): TensorHandle {
       if (!this.#handle) throw new LatentDiffusionError("ERR_DISPOSED", "This tensor was disposed");
@@ -189,9 +214,7 @@ export class Tensor {
 export const handleOf = Tensor.handleOf;
 
 /** @internal Wrap a native handle. */
-export function wrapTensor(handle: TensorHandle): Tensor {
-  return new Tensor(INTERNAL, handle);
-}
+export const wrapTensor = Tensor.wrap;
 
 function isDType(value: unknown): value is DType {
   return DTYPES.some((name) => name === value);

@@ -168,11 +168,11 @@ t.test("two moves in quick succession never meet a stage half way", async (t) =>
   });
   // The second tensor is on its way while the first has arrived: then the model moves again.
   let casts = 0;
-  TensorClass.prototype.to = async function (this: Tensor, ...targets) {
+  TensorClass.prototype.to = async function (this: Tensor, ...targets: Parameters<typeof to>) {
     const moved = await to.call(this, ...targets);
     if (++casts === 2) await model.to("bfloat16");
     return moved;
-  };
+  } as typeof to;
   const { sample } = await model.decode(Generator.fromSeed(3).randn([1, 3, 4, 4]));
   t.equal(sample.dtype, "bfloat16");
   t.ok(

@@ -279,7 +279,7 @@ t.test("a file of mixed dtypes keeps them, unless one is asked for", async (t) =
     ],
     children: [],
   };
-  const weights = new Map([
+  const weights = new Map<string, Tensor>([
     ["narrow", Tensor.from([1 / 3])],
     ["wide", Tensor.from(Float64Array.of(1 / 3))],
   ]);

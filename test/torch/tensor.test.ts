@@ -1,6 +1,6 @@
 import { inspect } from "node:util";
 import t from "tap";
-import { op, opAsync, Tensor } from "../../lib/index.js";
+import { DDIMScheduler, op, opAsync, Tensor } from "../../lib/index.js";
 import { native } from "../../lib/native/open.js";
 
 t.test("from and data round-trip every typed array", async (t) => {
@@ -213,4 +213,29 @@ t.test("inspect reads well", (t) => {
   t.equal(inspect(op("zeros", [9, 9, 9, 9, 9])), "Tensor([9, 9, 9, 9, 9], float32, cpu)", "too much to read");
   t.match(inspect({ deep: { tensor: Tensor.from([1, 2], [2, 1]) } }), /\n +\[\[1\],\n +\[2\]\]/);
   t.end();
+});
+
+t.test("a tensor's type says which array its values arrive in", async (t) => {
+  // The annotations are the test: a wrong type does not compile.
+  const floats: Float32Array = await Tensor.from([1, 2]).data();
+  const doubles: Float64Array = await Tensor.from(Float64Array.of(1)).data();
+  const integers: BigInt64Array = Tensor.from(BigInt64Array.of(1n)).dataSync();
+  const flags: Uint8Array = Tensor.from([0, 1], [2], { dtype: "bool" }).dataSync();
+  const halves: Float32Array = await Tensor.from(Float64Array.of(0.5), undefined, { dtype: "bfloat16" }).data();
+  const moved: Tensor<"float64"> = await Tensor.from([1]).to("cpu", "float64");
+  const same: Tensor<"int32"> = await Tensor.from(Int32Array.of(1)).to({ device: "cpu" });
+  const some: Tensor = moved; // A wider type takes the narrower one.
+  t.strictSame(
+    [floats, doubles, integers, flags, halves].map((array) => array.constructor.name),
+    ["Float32Array", "Float64Array", "BigInt64Array", "Uint8Array", "Float32Array"],
+  );
+  t.strictSame([some.dtype, same.dtype], ["float64", "int32"]);
+  // @ts-expect-error a tensor of any dtype is not known to hold floats
+  const unknown: Float32Array = await some.data();
+  t.ok(unknown);
+  const scheduler = new DDIMScheduler();
+  scheduler.setTimesteps(2);
+  let x = Tensor.from([1, 2]);
+  for (const timestep of scheduler.timesteps) x = scheduler.step(x, timestep, x).prevSample;
+  t.equal(x.dtype, "float32", "a loop over steps keeps the type of its sample");
 });
