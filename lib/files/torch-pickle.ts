@@ -24,6 +24,15 @@ const STORAGE_DTYPES: ReadonlyMap<string, DType> = new Map([
   ["torch.BoolStorage", "bool"],
 ] as const);
 
+/** The bytes of one element in other storages, which TorchScript files can have. */
+const OTHER_STORAGE_BYTES: ReadonlyMap<string, number> = new Map([
+  ["torch.ComplexFloatStorage", 8],
+  ["torch.ComplexDoubleStorage", 16],
+  ["torch.QInt8Storage", 1],
+  ["torch.QUInt8Storage", 1],
+  ["torch.QInt32Storage", 4],
+]);
+
 /** A tensor that shows one element many times may be larger than its storage, up to this many bytes. */
 const MAX_EXPANDED_BYTES = 16_777_216;
 
@@ -33,6 +42,12 @@ type Fail = (what: string, position: number) => never;
 /** The bytes that one value of a dtype takes. */
 export function itemBytes(dtype: DType): number {
   return STORED_DTYPES.find((known) => known.dtype === dtype)?.bytes ?? 1;
+}
+
+/** The bytes that one element of a type of storage takes, `"torch.FloatStorage"`; undefined for an unknown type. */
+export function storageBytes(type: string): number | undefined {
+  const dtype = STORAGE_DTYPES.get(type);
+  return dtype === undefined ? OTHER_STORAGE_BYTES.get(type) : itemBytes(dtype);
 }
 
 /**
@@ -117,23 +132,35 @@ export interface TensorLayout {
  * See where a tensor's values are, and that they are within the storage.
  * @returns the layout, or what is wrong
  */
-export function layOutTensor({ storage, offset, shape, strides }: PickleTensor): TensorLayout | string {
+export function layOutTensor(tensor: PickleTensor): TensorLayout | string {
+  const { storage, offset, shape, strides } = tensor;
   const { dtype, count } = storage;
   if (dtype === undefined) return `its values are in a ${storage.type}, which no network here has`;
-  const form = `shape [${shape.join(", ")}] and strides [${strides.join(", ")}]`;
-  if (shape.length !== strides.length) return `${form} differ in length`;
+  const problem = spanProblem(tensor);
+  if (problem !== undefined) return problem;
   const bytes = itemBytes(dtype);
-  const elements = shape.includes(0) ? 0 : shape.reduce((product, size) => product * size, 1);
-  const span = elements === 0 ? 0 : shape.reduce((sum, size, i) => sum + (size - 1) * (strides[i] ?? 0), 1);
-  if (!Number.isSafeInteger(span) || offset + span > count)
-    return `${form} from ${offset} reach beyond its storage of ${count} elements`;
+  const elements = elementsOf(shape);
   if (elements > count && elements * bytes > MAX_EXPANDED_BYTES)
-    return `${form} show ${count} elements as ${elements}, above the bound of ${MAX_EXPANDED_BYTES} bytes`;
-  return {
-    dtype,
-    begin: (storage.begin + offset) * bytes,
-    strides: isContiguous(shape, strides) ? undefined : strides,
-  };
+    return `${formOf(tensor)} show ${count} elements as ${elements}, above the bound of ${MAX_EXPANDED_BYTES} bytes`;
+  const begin = (storage.begin + offset) * bytes;
+  return { dtype, begin, strides: isContiguous(shape, strides) ? undefined : strides };
+}
+
+/** See that what a tensor shows is within its storage. @returns what is wrong; undefined for nothing */
+export function spanProblem(tensor: PickleTensor): string | undefined {
+  const { storage, offset, shape, strides } = tensor;
+  if (shape.length !== strides.length) return `${formOf(tensor)} differ in length`;
+  const span = elementsOf(shape) === 0 ? 0 : shape.reduce((sum, size, i) => sum + (size - 1) * (strides[i] ?? 0), 1);
+  if (Number.isSafeInteger(span) && offset + span <= storage.count) return undefined;
+  return `${formOf(tensor)} from ${offset} reach beyond its storage of ${storage.count} elements`;
+}
+
+function formOf({ shape, strides }: PickleTensor): string {
+  return `shape [${shape.join(", ")}] and strides [${strides.join(", ")}]`;
+}
+
+function elementsOf(shape: readonly number[]): number {
+  return shape.includes(0) ? 0 : shape.reduce((product, size) => product * size, 1);
 }
 
 function isContiguous(shape: readonly number[], strides: readonly number[]): boolean {

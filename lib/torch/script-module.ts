@@ -26,6 +26,7 @@ import {
   type MoveOptions,
   type StagedExecution,
 } from "./execution.js";
+import { checkScriptFile } from "./script-archive.js";
 import { replaceNamedFile } from "../files/atomic-file.js";
 import { handleOf, Tensor, wrapTensor } from "./tensor.js";
 import { checkBoolean, checkOptions, checkSignal, checkPath, unexpected } from "../validate.js";
@@ -113,6 +114,7 @@ export class ScriptModule {
   }
 
   static async #load(file: string, execution: ExecutionOptions): Promise<ScriptModule> {
+    await checkScriptFile(file);
     const handle = await settle(() => native().moduleLoad(file), ScriptModule.load);
     return ScriptModule.#start(new ScriptModule(INTERNAL, handle, null), execution);
   }

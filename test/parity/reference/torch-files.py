@@ -5,6 +5,7 @@
 
 import argparse
 import importlib.util
+import sys
 from pathlib import Path
 
 import torch
@@ -53,6 +54,8 @@ def write_state(out: Path) -> None:
     """The tensors of the committed fixture, written anew by this version of PyTorch."""
     spec = importlib.util.spec_from_file_location("torch_save", FIXTURE)
     fixture = importlib.util.module_from_spec(spec)
+    # Where the pickler looks for the fixture's classes.
+    sys.modules["torch_save"] = fixture
     spec.loader.exec_module(fixture)
     fixture.main(out)
 
