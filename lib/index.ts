@@ -56,6 +56,16 @@ export {
 export { type DDPMConfig, type DDPMConfigKeys, DDPMScheduler, type VarianceType } from "./schedulers/ddpm.js";
 export { type PNDMConfig, type PNDMConfigKeys, PNDMScheduler } from "./schedulers/pndm.js";
 export { type DPMSolverMultistepConfigKeys, DPMSolverMultistepScheduler } from "./schedulers/dpm-solver-multistep.js";
+export {
+  type DPMSolverSDEConfigKeys,
+  DPMSolverSDEScheduler,
+  type DPMSolverSDEStepOptions,
+} from "./schedulers/dpm-solver-sde.js";
+export {
+  type DPMSinglestepAlgorithm,
+  type DPMSolverSinglestepConfigKeys,
+  DPMSolverSinglestepScheduler,
+} from "./schedulers/dpm-solver-singlestep.js";
 export { type EulerAncestralConfigKeys, EulerAncestralDiscreteScheduler } from "./schedulers/euler-ancestral.js";
 export { type HeunConfigKeys, HeunDiscreteScheduler } from "./schedulers/heun.js";
 export { type KDPM2AncestralConfigKeys, KDPM2AncestralDiscreteScheduler } from "./schedulers/kdpm2-ancestral.js";
@@ -81,6 +91,7 @@ export {
 } from "./schedulers/shared/betas.js";
 export {
   type ExponentialKeys,
+  type IntegratorKeys,
   type ExponentialScheduler,
   type ShiftingKeys,
 } from "./schedulers/shared/exponential-scheduler.js";

@@ -9,6 +9,8 @@ import { DDIMInverseScheduler } from "./ddim-inverse.js";
 import { DDPMScheduler } from "./ddpm.js";
 import { DEISMultistepScheduler } from "./deis-multistep.js";
 import { DPMSolverMultistepScheduler } from "./dpm-solver-multistep.js";
+import { DPMSolverSDEScheduler } from "./dpm-solver-sde.js";
+import { DPMSolverSinglestepScheduler } from "./dpm-solver-singlestep.js";
 import { EulerAncestralDiscreteScheduler } from "./euler-ancestral.js";
 import { HeunDiscreteScheduler } from "./heun.js";
 import { LCMScheduler } from "./lcm.js";
@@ -39,6 +41,8 @@ const SCHEDULERS: ReadonlyMap<string, KnownClass> = new Map<string, KnownClass>(
   ["KDPM2DiscreteScheduler", KDPM2DiscreteScheduler],
   ["KDPM2AncestralDiscreteScheduler", KDPM2AncestralDiscreteScheduler],
   ["DPMSolverMultistepScheduler", DPMSolverMultistepScheduler],
+  ["DPMSolverSinglestepScheduler", DPMSolverSinglestepScheduler],
+  ["DPMSolverSDEScheduler", DPMSolverSDEScheduler],
   ["DEISMultistepScheduler", DEISMultistepScheduler],
   ["UniPCMultistepScheduler", UniPCMultistepScheduler],
   ["SASolverScheduler", SASolverScheduler],

@@ -42,16 +42,52 @@ export interface DPMUpdate {
  * @see https://arxiv.org/abs/2206.00927 for the noise, https://arxiv.org/abs/2211.01095 for the clean sample and the SDE
  */
 export function dpmUpdate(torch: Arithmetic, update: DPMUpdate): Tensor {
-  const { levels, models, sample, noise } = update;
+  const { levels, models } = update;
   const h = torch.sub(levels[0].lambda, levels[1].lambda);
+  return integrateModel(torch, update, h, differences(torch, levels, models, h));
+}
+
+/**
+ * Go from where a singlestep block began, the level of the oldest model, by a polynomial through the models of the block.
+ * @param update `sample`: x where the block began
+ * @see https://arxiv.org/abs/2206.00927 algorithms 1 and 2, https://arxiv.org/abs/2211.01095 algorithm 1
+ */
+export function singlestepUpdate(torch: Arithmetic, update: DPMUpdate): Tensor {
+  const [to, ...inner] = update.levels;
+  const from = inner.at(-1) ?? to;
+  const h = torch.sub(to.lambda, from.lambda);
+  return integrateModel(torch, { ...update, levels: [to, from] }, h, blockDifferences(torch, update, inner, h));
+}
+
+function integrateModel(torch: Arithmetic, update: DPMUpdate, h: Tensor, terms: readonly Tensor[]): Tensor {
+  const { sample, noise } = update;
   const weights = weightsOf(torch, update, h);
   let next = torch.mul(weights.decay, sample);
-  for (const [i, difference] of differences(torch, levels, models, h).entries()) {
+  for (const [i, difference] of terms.entries()) {
     const [sign, weight] = weights.terms[i] ?? ["+", h];
     const term = torch.mul(weight, difference);
     next = sign === "+" ? torch.add(next, term) : torch.sub(next, term);
   }
   return noise ? torch.add(next, torch.mul(weights.spread(), noise)) : next;
+}
+
+/** The divided differences from where a block began: D0, D1 and D2; without D2 by the midpoint form. */
+function blockDifferences(
+  torch: Arithmetic,
+  { models: [m0, m1, m2], solverType }: DPMUpdate,
+  [s0, s1, s2]: readonly DPMLevel[],
+  h: Tensor,
+): Tensor[] {
+  if (!m1 || !s0 || !s1) return [m0];
+  const begin = m2 && s2 ? { model: m2, level: s2 } : { model: m1, level: s1 };
+  const r0 = torch.div(torch.sub(s0.lambda, begin.level.lambda), h);
+  const newest = torch.mul(torch.op("reciprocal", r0), torch.sub(m0, begin.model));
+  if (!m2 || solverType === "midpoint") return [begin.model, newest];
+  const r1 = torch.div(torch.sub(s1.lambda, begin.level.lambda), h);
+  const older = torch.mul(torch.op("reciprocal", r1), torch.sub(m1, m2));
+  const span = torch.sub(r0, r1);
+  const d1 = torch.div(torch.sub(torch.mul(r0, older), torch.mul(r1, newest)), span);
+  return [m2, d1, torch.div(torch.mul(torch.sub(newest, older), 2), span)];
 }
 
 /** D0, D1 and D2 of the papers, as many as there are models. */

@@ -15,8 +15,8 @@ import { sigmaToTimestep, spreadOf, spreadSigmas } from "./sigmas.js";
 import { roundHalfToEven, spaceIntervals, spacingFields, type SpacingKeys } from "./spacing.js";
 import { thresholdSample } from "./thresholding.js";
 
-/** The config keys that every exponential integrator knows. `timestep_spacing` is `"linspace"` by default. */
-export interface ExponentialKeys extends TrainingKeys, SpacingKeys, SigmaKeys {
+/** The config keys that every exponential integrator knows. */
+export interface IntegratorKeys extends TrainingKeys, SigmaKeys {
   /** Default `"epsilon"`. */
   prediction_type: PredictionType;
   /** Threshold the predicted clean sample dynamically; default false. @see https://arxiv.org/abs/2205.11487 section 2.3 */
@@ -31,8 +31,11 @@ export interface ExponentialKeys extends TrainingKeys, SpacingKeys, SigmaKeys {
   flow_shift: number;
 }
 
-/** The fields of {@link ExponentialKeys}. */
-export const exponentialFields: Fields<ExponentialKeys> = {
+/** The keys of those that choose their timesteps by a spacing, `"linspace"` by default. */
+export interface ExponentialKeys extends IntegratorKeys, SpacingKeys {}
+
+/** The fields of {@link IntegratorKeys}. */
+export const integratorFields: Fields<IntegratorKeys> = {
   ...trainingFields(),
   prediction_type: predictionField,
   thresholding: boolean(false),
@@ -41,8 +44,10 @@ export const exponentialFields: Fields<ExponentialKeys> = {
   ...sigmaFields,
   use_flow_sigmas: only(false),
   flow_shift: { ...oneOf<number>(1, [1]), isFloat: true },
-  ...spacingFields("linspace"),
 };
+
+/** The fields of {@link ExponentialKeys}. */
+export const exponentialFields: Fields<ExponentialKeys> = { ...integratorFields, ...spacingFields("linspace") };
 
 /** The keys that shift noise levels for networks of flow matching, which are refused. */
 export interface ShiftingKeys {
@@ -80,7 +85,7 @@ export interface SolverModel {
  * @see https://arxiv.org/abs/2206.00927
  */
 export abstract class ExponentialScheduler<
-  Keys extends ExponentialKeys,
+  Keys extends IntegratorKeys,
   Options extends StepOptions = StepOptions,
 > extends SigmaScheduler<Keys, Options> {
   /** The models of the last steps, the newest first. */
@@ -127,8 +132,15 @@ export abstract class ExponentialScheduler<
     return { timesteps, sigmas: withLast(interpolate(timesteps, this.table), this.lastLevel()) };
   }
 
+  /** How the timesteps are chosen. */
+  protected get spacing(): SpacingKeys {
+    const { timestep_spacing = "linspace", steps_offset = 0 } = this.config as Partial<SpacingKeys>;
+    return { timestep_spacing, steps_offset };
+  }
+
   protected override space(count: number): number[] {
-    const { num_train_timesteps: total, timestep_spacing: spacing, steps_offset: offset } = this.config;
+    const { num_train_timesteps: total } = this.config;
+    const { timestep_spacing: spacing, steps_offset: offset } = this.spacing;
     const timesteps = spaceIntervals(spacing, total, count, offset, this.#lastTimestep());
     const outside = timesteps.find((t) => t < 0 || t >= total);
     if (outside === undefined && timesteps.length > 0) return timesteps;

@@ -124,7 +124,7 @@ export abstract class MidpointScheduler<
 
   /** Remember where a step began, unless it has no second half; forget it after that. */
   protected turnHalf({ index, sample }: StepInput): void {
-    if (!this.stateInFirstOrder) this.forget();
+    if (!this.stateInFirstOrder) this.#forgetStart();
     else if (index < this.timesteps.length - 1) this.#start = keep(sample);
   }
 
@@ -145,9 +145,13 @@ export abstract class MidpointScheduler<
     return { prevSample, predOriginalSample };
   }
 
-  protected override forget(): void {
+  #forgetStart(): void {
     this.#start?.dispose();
     this.#start = undefined;
+  }
+
+  protected override forget(): void {
+    this.#forgetStart();
   }
 
   protected override adopt(other: this): void {

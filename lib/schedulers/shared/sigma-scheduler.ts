@@ -11,7 +11,8 @@ import { interpolate, logTable, sigmaTable, sigmaToTimestep, type SigmaSpread, s
 import { spaceFractions, type SpacingKeys } from "./spacing.js";
 
 /** The keys that {@link SigmaScheduler} reads. */
-export type SigmaSchedulerKeys = TrainingKeys<AnyBetaSchedule> & SpacingKeys & { prediction_type: PredictionType };
+export type SigmaSchedulerKeys = TrainingKeys<AnyBetaSchedule> &
+  Partial<SpacingKeys> & { prediction_type: PredictionType };
 
 /**
  * A scheduler whose noise level is a standard deviation: x = x_0 + sigma * noise, where the network takes x / sqrt(sigma^2 + 1).
@@ -119,8 +120,8 @@ export abstract class SigmaScheduler<
 
   /** The timesteps of a number of steps; those that leave the training's are refused. */
   protected space(count: number): number[] {
-    const { num_train_timesteps: total, timestep_spacing: spacing, steps_offset: offset } = this.config;
-    return spaceFractions(spacing, total, count, offset);
+    const { timestep_spacing: spacing = "linspace", steps_offset: offset = 0 } = this.config;
+    return spaceFractions(spacing, this.config.num_train_timesteps, count, offset);
   }
 
   /**
@@ -136,8 +137,13 @@ export abstract class SigmaScheduler<
     const sigmas = interpolate(timesteps, this.table);
     if (spread === undefined) return { timesteps, sigmas };
     const logs = logTable(this.table);
-    const levels = spreadSigmas(spread, sigmas, count, limitsOf(this.config));
+    const levels = spreadSigmas(spread, sigmas, count, this.spreadLimits);
     return { timesteps: levels.map((sigma) => Math.fround(sigmaToTimestep(sigma, logs))), sigmas: levels };
+  }
+
+  /** The limits that the config sets for a spread. */
+  protected get spreadLimits(): ReturnType<typeof limitsOf> {
+    return limitsOf(this.config);
   }
 
   /** Refuse explicit timesteps where the config spreads the levels anew. */

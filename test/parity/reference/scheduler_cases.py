@@ -1,5 +1,7 @@
 """Trajectories of every scheduler but DDIM, for test/parity/schedulers.test.ts. A case: class, config, steps, and what differs."""
 
+import math
+
 import torch
 from common import case_folder, seeded, write_case
 
@@ -68,6 +70,14 @@ def kdpm2_ancestral(name, config, steps, **options):
     return {"name": f"kdpm2-ancestral-{name}", "class": "KDPM2AncestralDiscreteScheduler", "config": config, "steps": steps, "log_timesteps": True, **options}
 def inverse(name, config, steps, **options):
     return {"name": f"ddim-inverse-{name}", "class": "DDIMInverseScheduler", "config": config, "steps": steps, **options}
+
+
+def singlestep(name, config, steps, **options):
+    return {"name": f"singlestep-{name}", "class": "DPMSolverSinglestepScheduler", "config": config, "steps": steps, **options}
+
+
+def sde(name, config, steps, **options):
+    return {"name": f"sde-{name}", "class": "DPMSolverSDEScheduler", "config": config, "steps": steps, "log_timesteps": True, **options}
 
 
 NOISE = {"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"}
@@ -268,6 +278,51 @@ CASES = [
     lcm("timesteps", LDM, None, lists={"timesteps": [999, 800, 500, 250, 100, 3]}),
     lcm("original", LDM, 7, lists={"original_inference_steps": 300, "strength": 0.7}),
     lcm("bfloat16", {**LDM, **V}, 6, dtype="bfloat16"),
+    singlestep("defaults", {}, 10),
+    singlestep("one-step", LDM, 1),
+    singlestep("hundred", LDM, 100),
+    singlestep("odd", LDM, 13),
+    singlestep("first", {**LDM, "solver_order": 1}, 10),
+    singlestep("third", {**LDM, **THIRD}, 12),
+    singlestep("third-one-more", {**LDM, **THIRD}, 13),
+    singlestep("third-two-more", {**LDM, **THIRD, "lower_order_final": True}, 14),
+    singlestep("third-two", {**LDM, **THIRD}, 2),
+    singlestep("third-heun", {**LDM, **THIRD, **HEUN}, 12),
+    singlestep("heun", {**LDM, **HEUN}, 20),
+    singlestep("velocity", {**LDM, **V}, 14),
+    singlestep("sample", {**LDM, **SAMPLE}, 14),
+    singlestep("threshold", {**LDM, "thresholding": True, "sample_max_value": 1.5}, 10),
+    singlestep("sigma-min", {**LDM, "final_sigmas_type": "sigma_min"}, 10),
+    singlestep("sigma-min-lower", {**LDM, **THIRD, "final_sigmas_type": "sigma_min", "lower_order_final": True}, 9),
+    singlestep("sigma-min-uneven", {**LDM, **THIRD, "final_sigmas_type": "sigma_min"}, 11),
+    singlestep("sde", {**LDM, **CLEAN_SDE}, 20),
+    singlestep("sde-heun", {**LDM, **CLEAN_SDE, **HEUN, "final_sigmas_type": "sigma_min"}, 20),
+    singlestep("sde-third", {**LDM, **CLEAN_SDE, **THIRD}, 20),
+    singlestep("sde-third-heun", {**LDM, **CLEAN_SDE, **THIRD, **HEUN}, 21),
+    singlestep("noise", {**LDM, **NOISE}, 20),
+    singlestep("noise-heun", {**LDM, **NOISE, **HEUN, **V}, 20),
+    singlestep("noise-third", {**LDM, **NOISE, **THIRD}, 21),
+    singlestep("noise-third-heun", {**LDM, **NOISE, **THIRD, **HEUN}, 21),
+    singlestep("noise-sample", {**LDM, **NOISE, **SAMPLE}, 10),
+    singlestep("clipped", {"beta_schedule": "squaredcos_cap_v2", "lambda_min_clipped": -5.1}, 17),
+    singlestep("timesteps", LDM, None, lists={"timesteps": [999, 800, 500, 250, 100, 3]}),
+    singlestep("bfloat16", {**LDM, **V}, 7, dtype="bfloat16"),
+    singlestep("bfloat16-sde", {**LDM, **CLEAN_SDE}, 7, dtype="bfloat16"),
+    singlestep("karras", {**LDM, "use_karras_sigmas": True}, 15, tolerance=LOG),
+    singlestep("exponential", {**LDM, "use_exponential_sigmas": True}, 15, tolerance=LOG),
+    singlestep("beta", {**LDM, "use_beta_sigmas": True}, 15, tolerance=LOG),
+    sde("defaults", {}, 10),
+    sde("one-step", LDM, 1),
+    sde("two", LDM, 2),
+    sde("hundred", LDM, 100),
+    sde("velocity", {**LDM, **V}, 13),
+    sde("louder", {**LDM, **V}, 13, step={"s_noise": 1.2}),
+    sde("leading", {**LDM, "timestep_spacing": "leading", "steps_offset": 1}, 20),
+    sde("trailing", {**LDM, "timestep_spacing": "trailing"}, 61),
+    sde("bfloat16", {**LDM, **V}, 7, dtype="bfloat16"),
+    sde("karras", {**LDM, "use_karras_sigmas": True}, 15, tolerance=LOG),
+    sde("exponential", {**LDM, "use_exponential_sigmas": True}, 15, tolerance=LOG),
+    sde("beta", {**LDM, "use_beta_sigmas": True}, 15, tolerance=LOG),
     kdpm2("defaults", {}, 10),
     kdpm2("one-step", LDM, 1),
     kdpm2("hundred", LDM, 100),
@@ -312,6 +367,8 @@ GOLDEN = [
     ancestral("golden", {**LDM, "timestep_spacing": "trailing"}, 4),
     heun("golden", {**LDM, **V}, 4),
     lms("golden", {**LDM, **SAMPLE}, 5),
+    singlestep("golden", {**LDM, **V, **THIRD, **HEUN}, 5),
+    sde("golden", LDM, 3),
     kdpm2("golden", {**LDM, **V}, 4),
     kdpm2_ancestral("golden", LDM, 4),
     pndm("golden", {**LDM, **V}, 4),
@@ -343,6 +400,8 @@ def run(case):
     generator = torch.Generator().manual_seed(10)
     accepted = {"generator": generator} if takes_generator(scheduler) else {}
     tensors = {"sample": sample, "alphas_cumprod": scheduler.alphas_cumprod}
+    if hasattr(scheduler, "noise_sampler"):
+        scheduler.noise_sampler = BrownianNoise(scheduler, sample, generator)
     if hasattr(scheduler, "sigmas"):
         tensors["sigmas"] = torch.as_tensor(scheduler.sigmas, dtype=torch.float32)
     outputs, scaled, previous, originals, more = [], [], [], [], {}
@@ -365,6 +424,27 @@ def run(case):
         tensors["pred_original_samples"] = torch.stack(originals)
     timesteps = [float(t) for t in scheduler.timesteps]
     return {"shape": shape, **case, "timesteps": timesteps, "init_noise_sigma": float(scheduler.init_noise_sigma)}, tensors
+
+
+class BrownianNoise:
+    """What DPMSolverSDE's steps draw, from a generator: diffusers' own tree needs torchsde, and no generator reaches it. The noise of a
+    whole step holds that of its first half, as one Brownian motion has it."""
+
+    def __init__(self, scheduler, like, generator):
+        self.scheduler, self.like, self.generator = scheduler, like, generator
+        self.first = None
+
+    def __call__(self, sigma, sigma_next):
+        fresh = torch.randn(self.like.shape, generator=self.generator, dtype=self.like.dtype)
+        if self.first is None:
+            self.first = fresh
+            return fresh
+        index = self.scheduler.step_index
+        start, end = float(self.scheduler.sigmas[index - 1]), float(self.scheduler.sigmas[index])
+        share = (start - math.sqrt(start * end)) / (start - end)
+        both = self.first * math.sqrt(share) + fresh * math.sqrt(1 - share)
+        self.first = None
+        return both
 
 
 def takes_generator(scheduler):
