@@ -208,6 +208,8 @@ export interface Loader {
   environment(name: string): string | null;
   /** Set a variable that LibTorch's libraries read as they are opened, unless the user has. */
   setEnvironment(name: string, value: string): void;
+  /** Lock an open file until it is closed, as Python's filelock does, without waiting; @returns false if another one holds it, null without such locks. */
+  lock(fd: number): boolean | null;
 }
 
 /** How idle OpenMP threads wait for the next parallel region. */

@@ -212,6 +212,21 @@ function waitVariables(policy: WaitPolicy): Record<string, string> {
   }
 }
 
+/**
+ * Try to lock an open file until it is closed; LibTorch is not opened for this.
+ * @param fd of a file that is open for writing
+ * @returns whether it is locked now; null where the file system, or the platform, has no such locks
+ * @see filelock.FileLock
+ */
+export function tryLock(fd: number): boolean | null {
+  try {
+    return (loadAddon("libtorch_loader") as Loader).lock(fd);
+  } catch {
+    // Without the addon nothing can be computed, but a download works: its correctness does not rest on locks.
+    return null;
+  }
+}
+
 /** What was built here wins over a package: whoever builds means to use it. */
 function loadAddon(name: string): unknown {
   const prebuilt = existsSync(join(PACKAGE_ROOT, "build")) ? undefined : findBinaryPackage("addon");

@@ -1,10 +1,11 @@
 // The tiny addon that opens LibTorch by absolute path before the real addon is loaded, whose
-// references are then met by SONAME; and that knows whether the process has one already. It links
-// nothing, so that it always loads and can say what is wrong. Runs on the calling JavaScript
-// thread.
+// references are then met by SONAME; and that knows whether the process has one already. It also
+// locks files for the hub cache. It links nothing, so that it always loads and can say what is
+// wrong. Runs on the calling JavaScript thread.
 
 #include <napi.h>
 
+#include <cerrno>
 #include <cstdlib>
 #include <string>
 
@@ -13,6 +14,7 @@
 #include <windows.h>
 #else
 #include <dlfcn.h>
+#include <sys/file.h>
 #endif
 #if defined(__APPLE__)
 #include <mach-o/dyld.h>
@@ -22,7 +24,24 @@
 
 namespace {
 
+enum class LockResult { kHeld, kBusy, kUnsupported };
+
 #ifdef _WIN32
+// Locks the first byte of a file, as Python's filelock does, or says that another one holds it.
+LockResult LockDescriptor(int fd) {
+  // Node's file descriptors belong to node's own C library, not to this addon's.
+  using GetHandle = HANDLE (*)(int);
+  const auto get_handle =
+      reinterpret_cast<GetHandle>(GetProcAddress(GetModuleHandleW(nullptr), "uv_get_osfhandle"));
+  if (get_handle == nullptr) return LockResult::kUnsupported;
+  OVERLAPPED start = {};
+  const DWORD flags = LOCKFILE_EXCLUSIVE_LOCK | LOCKFILE_FAIL_IMMEDIATELY;
+  if (LockFileEx(get_handle(fd), flags, 0, 1, 0, &start)) return LockResult::kHeld;
+  const DWORD error = GetLastError();
+  const bool busy = error == ERROR_LOCK_VIOLATION || error == ERROR_IO_PENDING;
+  return busy ? LockResult::kBusy : LockResult::kUnsupported;
+}
+
 // Returns an empty string, or why the library could not be opened.
 std::string OpenLibrary(const std::string& path) {
   const int length = MultiByteToWideChar(CP_UTF8, 0, path.c_str(), -1, nullptr, 0);
@@ -50,6 +69,16 @@ void SetVariable(const std::string& name, const std::string& value) {
   _putenv_s(name.c_str(), value.c_str());
 }
 #else
+// Locks an open file as Python's filelock does, or says that another one holds it.
+LockResult LockDescriptor(int fd) {
+  int result = 0;
+  do {
+    result = flock(fd, LOCK_EX | LOCK_NB);
+  } while (result != 0 && errno == EINTR);
+  if (result == 0) return LockResult::kHeld;
+  return errno == EWOULDBLOCK ? LockResult::kBusy : LockResult::kUnsupported;
+}
+
 // Returns an empty string, or why the library could not be opened. The library stays open for the
 // life of the process: LibTorch does not survive being unloaded.
 std::string OpenLibrary(const std::string& path) {
@@ -124,11 +153,20 @@ Napi::Value SetEnvironment(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+// lock(fd: number): boolean | null, whether the advisory lock of the open file was free and is held
+// now, until the file is closed; null where the file system has no such locks. Never waits.
+Napi::Value Lock(const Napi::CallbackInfo& info) {
+  const LockResult result = LockDescriptor(info[0].As<Napi::Number>().Int32Value());
+  if (result == LockResult::kUnsupported) return info.Env().Null();
+  return Napi::Boolean::New(info.Env(), result == LockResult::kHeld);
+}
+
 Napi::Object Initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("open", Napi::Function::New<Open>(env, "open"));
   exports.Set("opened", Napi::Function::New<Opened>(env, "opened"));
   exports.Set("environment", Napi::Function::New<Environment>(env, "environment"));
   exports.Set("setEnvironment", Napi::Function::New<SetEnvironment>(env, "setEnvironment"));
+  exports.Set("lock", Napi::Function::New<Lock>(env, "lock"));
   return exports;
 }
 
