@@ -15,7 +15,13 @@ export { type ScriptNetwork } from "./models/script-network.js";
 export { type SampleSizes } from "./models/unet-2d/network.js";
 export type { ExecutionOptions, ExecutionTarget, MoveOptions } from "./torch/execution.js";
 export { type UNet2DConfig, type UNet2DConfigKeys } from "./models/unet-2d/config.js";
-export { type UNet2DForwardOptions, UNet2DModel, type UNet2DOutput } from "./models/unet-2d/model.js";
+export {
+  type UNet2DCachedOptions,
+  type UNet2DCachedOutput,
+  type UNet2DForwardOptions,
+  UNet2DModel,
+  type UNet2DOutput,
+} from "./models/unet-2d/model.js";
 export { type VQConfig, type VQConfigKeys } from "./models/vq/config.js";
 export { type DecoderOutput, type VQDecodeOptions, type VQEncoderOutput, VQModel } from "./models/vq/model.js";
 export {
@@ -26,6 +32,7 @@ export {
   type NumericArray,
   type WaitPolicy,
 } from "./native/contract.js";
+export { type CacheOptions } from "./pipelines/shared/cache.js";
 export {
   type GenerateOptions,
   type Progress,

@@ -42,9 +42,14 @@ function flatten(lines: readonly Lines[]): string[] {
   return lines.flatMap((line) => (typeof line === "string" ? [line] : line ? flatten(line) : []));
 }
 
+/** One module of a list. */
+export function item(list: string, index: number): string {
+  return `getattr(${list}, "${int(index)}")`;
+}
+
 /** A call of one module of a list. */
 export function callItem(list: string, index: number, ...args: readonly string[]): string {
-  return `getattr(${list}, "${int(index)}").forward(${args.join(", ")})`;
+  return `${item(list, index)}.forward(${args.join(", ")})`;
 }
 
 /** Write a whole number into a source. */

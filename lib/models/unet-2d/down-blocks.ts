@@ -56,20 +56,18 @@ export function isSkip(type: string): boolean {
 /** @see diffusers DownBlock2D, AttnDownBlock2D, ResnetDownsampleBlock2D */
 function plainDownBlock(options: DownBlockOptions): ModuleSpec {
   const { type, inChannels, outChannels, layers, downsample, style, padding, headDim } = options;
-  const withAttention = type === "AttnDownBlock2D";
-  const byResnet = type === "ResnetDownsampleBlock2D" || (withAttention && options.downsampleType === "resnet");
   const resnets = range(layers).map((i) =>
     resnetBlock2d({ inChannels: i === 0 ? inChannels : outChannels, outChannels, style }),
   );
-  const attentions = range(withAttention ? layers : 0).map(() =>
+  const attentions = range(hasAttention(options) ? layers : 0).map(() =>
     attention({ channels: outChannels, headDim, groups: style.groups, eps: style.eps }),
   );
-  const downsampler = byResnet
+  const downsampler = downsamplesByResnet(options)
     ? resnetBlock2d({ inChannels: outChannels, outChannels, style, resampling: "down" })
     : downsample2d(outChannels, padding);
   return moduleSpec(type, {
     children: [
-      withAttention && ["attentions", moduleList(attentions)],
+      hasAttention(options) && ["attentions", moduleList(attentions)],
       ["resnets", moduleList(resnets)],
       downsample && ["downsamplers", moduleList([downsampler])],
     ],
@@ -77,19 +75,44 @@ function plainDownBlock(options: DownBlockOptions): ModuleSpec {
       method(
         `forward(self, x: Tensor, temb: Tensor) -> ${tuple(1 + downResiduals(options))}`,
         shapes(options),
-        resnets.map((_, i) => [
-          `x = ${callItem("self.resnets", i, "x", "temb")}`,
-          withAttention && `x = ${callItem("self.attentions", i, "x")}`,
+        range(downResiduals(options)).map((i) => [
+          ...plainDownLayer(options, i, { block: "self", temb: "temb" }),
           `r${int(i)} = x`,
         ]),
-        downsample && [
-          `x = ${callItem("self.downsamplers", 0, ...(byResnet ? ["x", "temb"] : ["x"]))}`,
-          `r${int(layers)} = x`,
-        ],
         `return ${["x", ...residualNames(downResiduals(options))].join(", ")}`,
       ),
     ],
   });
+}
+
+/** Whether the block is one of those whose layers {@link plainDownLayer} writes. */
+export function isPlainDown(type: DownBlockType): boolean {
+  return type === "DownBlock2D" || type === "AttnDownBlock2D" || type === "ResnetDownsampleBlock2D";
+}
+
+/**
+ * Write what makes residual `index` of a plain block: from `x` to `x`. The last one is the downsampling, where there is one.
+ * @param names expressions for the block and the time embedding
+ */
+export function plainDownLayer(
+  options: DownBlockOptions,
+  index: number,
+  { block, temb }: { readonly block: string; readonly temb: string },
+): string[] {
+  if (index === options.layers)
+    return [`x = ${callItem(`${block}.downsamplers`, 0, ...(downsamplesByResnet(options) ? ["x", temb] : ["x"]))}`];
+  return [
+    `x = ${callItem(`${block}.resnets`, index, "x", temb)}`,
+    ...(hasAttention(options) ? [`x = ${callItem(`${block}.attentions`, index, "x")}`] : []),
+  ];
+}
+
+function hasAttention({ type }: DownBlockOptions): boolean {
+  return type === "AttnDownBlock2D";
+}
+
+function downsamplesByResnet({ type, downsampleType }: DownBlockOptions): boolean {
+  return type === "ResnetDownsampleBlock2D" || (type === "AttnDownBlock2D" && downsampleType === "resnet");
 }
 
 /** @see diffusers SkipDownBlock2D, AttnSkipDownBlock2D */

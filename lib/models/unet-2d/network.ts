@@ -23,6 +23,7 @@ import {
   skipGroups,
   type UNetStyle,
 } from "./down-blocks.js";
+import { type CacheBranch, cacheBranches, cachedForward } from "./cached-forward.js";
 import { type Features, residualName, type Trace, traceUp } from "./trace.js";
 import { upBlock, type UpBlockOptions } from "./up-blocks.js";
 
@@ -70,13 +71,22 @@ function upTypesOf({ up_block_types }: UNet2DConfig): UpBlockType[] {
  * @see diffusers.UNet2DModel
  */
 export function unet2dNetwork(config: UNet2DConfig): ModuleSpec {
+  return assemble(shapeOf(config), config.block_out_channels[0] ?? 0);
+}
+
+/** The places where the method `forward_cached` can keep deep features; none where the blocks do not allow it, and there is no such method. */
+export function cacheBranchesOf(config: UNet2DConfig): CacheBranch[] {
+  const shape = shapeOf(config);
+  const downs = downOptions(shape);
+  return cacheBranches(downs, traceUp(config, downs, upOptions(shape)));
+}
+
+function shapeOf(config: UNet2DConfig): Shape {
   const channels = config.block_out_channels;
-  const base = channels[0] ?? 0;
-  const timeChannels = timeEmbeddingSize(config);
-  const shape: Shape = {
+  return {
     config,
     style: {
-      timeChannels,
+      timeChannels: timeEmbeddingSize(config),
       timeScaleShift: config.resnet_time_scale_shift,
       // Null with Skip and K blocks only, which make their own: then it is the middle block's.
       groups: config.norm_num_groups ?? skipGroups(channels.at(-1) ?? 0),
@@ -87,7 +97,6 @@ export function unet2dNetwork(config: UNet2DConfig): ModuleSpec {
     downTypes: downTypesOf(config),
     upTypes: upTypesOf(config),
   };
-  return assemble(shape, base);
 }
 
 function assemble(shape: Shape, base: number): ModuleSpec {
@@ -98,6 +107,12 @@ function assemble(shape: Shape, base: number): ModuleSpec {
   const downs = downOptions(shape);
   const trace = traceUp(config, downs, upOptions(shape));
   const mid = config.mid_block_type === null ? null : middle(shape);
+  const lines = {
+    labels: hasClasses(config) ? ", class_labels: Tensor" : "",
+    before: [...embedLines(config, timeChannels), ...inLines(config, downs)],
+    middle: mid === null ? null : "x = self.mid_block.forward(x, emb)",
+    after: outLines(config, trace.skip),
+  };
   return moduleSpec("UNet2DModel", {
     children: [
       ["conv_in", conv2d(config.in_channels, base, { kernel: 3, padding: 1 })],
@@ -119,14 +134,16 @@ function assemble(shape: Shape, base: number): ModuleSpec {
     ],
     methods: [
       method(
-        `forward(self, sample: Tensor, timestep: Tensor${hasClasses(config) ? ", class_labels: Tensor" : ""}) -> Tensor`,
-        embedLines(config, timeChannels),
-        downLines(config, downs),
-        mid !== null && ["# 4. middle", "x = self.mid_block.forward(x, emb)"],
+        `forward(self, sample: Tensor, timestep: Tensor${lines.labels}) -> Tensor`,
+        lines.before,
+        downLines(downs),
+        lines.middle !== null && ["# 4. middle", lines.middle],
         "# 5. up",
         trace.ups.map(({ options, residuals, skip }, i) => upLine(options, residuals, skip, i)),
-        outLines(config, trace.skip),
+        lines.after,
+        "return x",
       ),
+      cachedForward(downs, trace, lines),
     ],
   });
 }
@@ -236,13 +253,17 @@ function middle({ config, style }: Shape): ModuleSpec {
   });
 }
 
-function downLines(config: UNet2DConfig, downs: readonly DownBlockOptions[]): string[] {
-  const anySkip = downs.some(({ type }) => isSkip(type));
+function inLines(config: UNet2DConfig, downs: readonly DownBlockOptions[]): (string | false)[] {
   return [
     "# 2. in",
-    ...(anySkip ? ["skip = sample"] : []),
+    downs.some(({ type }) => isSkip(type)) && "skip = sample",
     `x = self.conv_in.forward(sample)  # [batch, ${int(config.block_out_channels[0] ?? 0)}, height, width]`,
     "d = x",
+  ];
+}
+
+function downLines(downs: readonly DownBlockOptions[]): string[] {
+  return [
     "# 3. down",
     ...downs.map((options, i) => {
       const names = range(downResiduals(options)).map((index) => residualName(i, index));
@@ -266,6 +287,5 @@ function outLines(config: UNet2DConfig, skip: Trace["skip"]): (string | false)[]
     // diffusers adds the number 0 where no Skip block made a picture.
     skip === "zero" && "x = x + 0",
     config.time_embedding_type === "fourier" && "x = x / timestep.reshape(x.shape[0], 1, 1, 1)",
-    "return x",
   ];
 }

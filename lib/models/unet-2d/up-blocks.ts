@@ -49,21 +49,19 @@ export function upInputs(
 /** @see diffusers UpBlock2D, AttnUpBlock2D, ResnetUpsampleBlock2D */
 function plainUpBlock(options: UpBlockOptions): ModuleSpec {
   const { type, outChannels, upsample, style, headDim } = options;
-  const withAttention = type === "AttnUpBlock2D";
-  const byResnet = type === "ResnetUpsampleBlock2D" || (withAttention && options.upsampleType === "resnet");
   const inputs = upInputs(options);
   const resnets = inputs.map(([features, residual]) =>
     resnetBlock2d({ inChannels: features + residual, outChannels, style }),
   );
-  const attentions = range(withAttention ? inputs.length : 0).map(() =>
+  const attentions = range(hasAttention(options) ? inputs.length : 0).map(() =>
     attention({ channels: outChannels, headDim, groups: style.groups, eps: style.eps }),
   );
-  const upsampler = byResnet
+  const upsampler = upsamplesByResnet(options)
     ? resnetBlock2d({ inChannels: outChannels, outChannels, style, resampling: "up" })
     : upsample2d(outChannels);
   return moduleSpec(type, {
     children: [
-      withAttention && ["attentions", moduleList(attentions)],
+      hasAttention(options) && ["attentions", moduleList(attentions)],
       ["resnets", moduleList(resnets)],
       upsample && ["upsamplers", moduleList([upsampler])],
     ],
@@ -71,15 +69,43 @@ function plainUpBlock(options: UpBlockOptions): ModuleSpec {
       method(
         `forward(self, x: Tensor, temb: Tensor, ${residualArguments(inputs.length)}) -> Tensor`,
         shapes(options),
-        inputs.map((_, i) => [
-          `x = ${callItem("self.resnets", i, `torch.cat([x, r${int(i)}], 1)`, "temb")}`,
-          withAttention && `x = ${callItem("self.attentions", i, "x")}`,
-        ]),
-        upsample && `x = ${callItem("self.upsamplers", 0, ...(byResnet ? ["x", "temb"] : ["x"]))}`,
+        inputs.map((_, i) => plainUpLayer(options, i, { block: "self", residual: `r${int(i)}`, temb: "temb" })),
         "return x",
       ),
     ],
   });
+}
+
+/** Whether the block is one of those whose layers {@link plainUpLayer} writes. */
+export function isPlainUp(type: UpBlockType): boolean {
+  return type === "UpBlock2D" || type === "AttnUpBlock2D" || type === "ResnetUpsampleBlock2D";
+}
+
+/**
+ * Write layer `index` of a plain block: from `x` to `x`. The last layer includes the upsampling.
+ * @param names expressions for the block, the layer's residual and the time embedding
+ */
+export function plainUpLayer(
+  options: UpBlockOptions,
+  index: number,
+  { block, residual, temb }: { readonly block: string; readonly residual: string; readonly temb: string },
+): string[] {
+  const upsamples = options.upsample && index === upInputs(options).length - 1;
+  return [
+    `x = ${callItem(`${block}.resnets`, index, `torch.cat([x, ${residual}], 1)`, temb)}`,
+    ...(hasAttention(options) ? [`x = ${callItem(`${block}.attentions`, index, "x")}`] : []),
+    ...(upsamples
+      ? [`x = ${callItem(`${block}.upsamplers`, 0, ...(upsamplesByResnet(options) ? ["x", temb] : ["x"]))}`]
+      : []),
+  ];
+}
+
+function hasAttention({ type }: UpBlockOptions): boolean {
+  return type === "AttnUpBlock2D";
+}
+
+function upsamplesByResnet({ type, upsampleType }: UpBlockOptions): boolean {
+  return type === "ResnetUpsampleBlock2D" || (type === "AttnUpBlock2D" && upsampleType === "resnet");
 }
 
 /** @see diffusers SkipUpBlock2D, AttnSkipUpBlock2D */

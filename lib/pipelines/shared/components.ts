@@ -40,6 +40,13 @@ export interface DenoisingNetwork extends NetworkComponent {
   /** What height and width of the latents must be: a multiple of one number, and no less than another; absent: as its levels ask. */
   readonly sampleSizes?: SampleSizes;
   forward(sample: Tensor, timestep: number, options?: { signal?: AbortSignal }): Promise<{ readonly sample: Tensor }>;
+  /** How many branches {@link forwardCached} can keep features at; 0 or absent: it cannot. */
+  readonly cacheBranches?: number;
+  forwardCached?(
+    sample: Tensor,
+    timestep: number,
+    options?: { branch?: number; features?: Tensor; signal?: AbortSignal },
+  ): Promise<{ readonly sample: Tensor; readonly features: Tensor }>;
 }
 
 /** The network that makes pictures from latents; a `VQModel` is one. */

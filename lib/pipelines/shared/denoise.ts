@@ -4,6 +4,7 @@ import { applyInTurn, isAllFinite, runAt } from "../../torch/transient.js";
 import { op, opAsync, Tensor } from "../../torch/tensor.js";
 import { drawNoise } from "../../schedulers/shared/noise.js";
 import type { Scheduler } from "../../schedulers/contract.js";
+import { type CachePlan, FeatureCache } from "./cache.js";
 import type { DenoisingNetwork } from "./components.js";
 
 /** So many values (4 MB) are drawn on the event loop; more of them would hold it for long. */
@@ -19,6 +20,8 @@ export interface DenoiseOptions {
   readonly eta?: number;
   /** The index in `scheduler.timesteps` of the first step to take; default 0. */
   readonly begin?: number;
+  /** Which evaluations reuse deep features; default: none. */
+  readonly cache?: CachePlan;
   /** Let NaN and infinity pass; default false. */
   readonly allowNonFinite?: boolean;
   readonly signal?: AbortSignal;
@@ -58,12 +61,13 @@ export async function* denoise(
 ): AsyncGenerator<DenoisedStep, Tensor, undefined> {
   const { timesteps } = options.scheduler;
   const held: [Tensor] = [latents];
+  const cache = options.cache && new FeatureCache(options.cache);
   let finished = false;
   try {
     for (const [i, timestep] of timesteps.entries()) {
       if (i < (options.begin ?? 0)) continue;
       const where = { step: i + 1, steps: timesteps.length, timestep };
-      const predOriginalSample = await takeStep(held, unet, where, options);
+      const predOriginalSample = await takeStep(held, unet, where, { ...options, features: cache });
       try {
         const done: DenoisedStep = { ...where, latents: held[0], predOriginalSample };
         const edited = await options.afterStep?.(done);
@@ -76,8 +80,14 @@ export async function* denoise(
     finished = true;
     return held[0];
   } finally {
+    cache?.dispose();
     if (!finished) held[0].dispose();
   }
+}
+
+/** The options of a run, and what it keeps from step to step. */
+interface StepOptions extends DenoiseOptions {
+  readonly features: FeatureCache | undefined;
 }
 
 type Where = Pick<DenoisedStep, "step" | "steps" | "timestep">;
@@ -90,12 +100,12 @@ async function takeStep(
   held: [Tensor],
   unet: DenoisingNetwork,
   where: Where,
-  options: DenoiseOptions,
+  options: StepOptions,
 ): Promise<Tensor | undefined> {
   const { scheduler, eta, generator, checkAlive } = options;
   const modelOutput = await runAt(unet, held, () => {
     checkAlive?.();
-    return predict(unet, held[0], where.timestep, options);
+    return predict(unet, held[0], where, options);
   });
   let kept: Tensor | undefined;
   try {
@@ -132,13 +142,14 @@ function replace(held: [Tensor], latents: Tensor): void {
 async function predict(
   unet: DenoisingNetwork,
   latents: Tensor,
-  timestep: number,
-  { scheduler, signal }: DenoiseOptions,
+  { step, timestep }: Where,
+  { scheduler, signal, features }: StepOptions,
 ): Promise<Tensor> {
   const input = scheduler.scaleModelInput(latents, timestep);
   let sample: Tensor;
   try {
-    ({ sample } = await unet.forward(input, timestep, { signal }));
+    if (features) sample = await features.evaluate(unet, input, { index: step - 1, timestep, signal });
+    else ({ sample } = await unet.forward(input, timestep, { signal }));
   } finally {
     if (input !== latents) input.dispose();
   }

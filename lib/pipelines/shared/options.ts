@@ -13,6 +13,7 @@ import {
   checkSignal,
   unexpected,
 } from "../../validate.js";
+import { type CacheOptions, type CachePlan, planCache } from "./cache.js";
 import { checkMemory } from "./memory.js";
 import { checkTimesteps, decoderScale, latentSizes, type LDMComponents } from "./components.js";
 import { type ImagesOf, OUTPUT_TYPES, type OutputType } from "./decode.js";
@@ -42,6 +43,8 @@ export interface RunOptions<Type extends OutputType> {
   timesteps?: readonly number[];
   /** Instead of a number of steps: the noise levels, falling, the last one where the run ends, for schedulers that take them. */
   sigmas?: readonly number[];
+  /** Reuse deep features of the UNet between steps, for speed; default: never. */
+  cache?: CacheOptions;
   /** What the images are given as; default `"image"`. */
   outputType?: Type;
   /** In pixels; default: what the network was made for. */
@@ -82,6 +85,7 @@ const RUN_OPTIONS = [
   "numInferenceSteps",
   "timesteps",
   "sigmas",
+  "cache",
   "outputType",
   "height",
   "width",
@@ -106,6 +110,8 @@ export interface RunPlan<Type extends OutputType = OutputType> {
   /** What latents are divided by before they are decoded. */
   readonly scalingFactor: number;
   readonly allowNonFinite: boolean;
+  /** Which evaluations reuse deep features; undefined: none. */
+  readonly cache: CachePlan | undefined;
   /** Ends the run: each has one of its own, so that runs take turns. */
   readonly controller: AbortController;
   /** The controller's. */
@@ -161,6 +167,7 @@ export function planRun<Type extends OutputType>(
     ...latentSize(components, given.height, given.width),
   ] as const;
   const scheduler = scheduleRun(components, given, eta);
+  const cache = planCache(given.cache, components.unet, scheduler.timesteps.length);
   throwIfAborted(callerSignal);
   checkMemory(components, latentShape, outputType);
   // Last, since a generator made for the run is not to be left behind by a check that fails.
@@ -175,6 +182,7 @@ export function planRun<Type extends OutputType>(
     outputType,
     scalingFactor,
     allowNonFinite,
+    cache,
     controller,
     signal: controller.signal,
     callerSignal,
