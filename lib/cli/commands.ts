@@ -2,6 +2,7 @@ import { build } from "./build.js";
 import { type Command, defineCommand, type OptionTable } from "./command.js";
 import { doctor } from "./doctor.js";
 import { generate } from "./generate.js";
+import { install } from "./install.js";
 import { listSchedulers } from "./schedulers.js";
 
 /** Options of `generate`. */
@@ -66,6 +67,20 @@ export const DOCTOR_TABLE = {
   here: { type: "flag", help: "Try LibTorch in this process instead of another one, which a crash cannot take along" },
 } as const satisfies OptionTable;
 
+/** Options of `install`. */
+export const INSTALL_TABLE = {
+  from: {
+    type: "text",
+    value: "path",
+    help: "A folder of wheels that you downloaded, or one wheel; what is missing there is downloaded",
+  },
+  url: {
+    type: "text",
+    value: "address",
+    help: "A package index (a mirror of PyPI's), or a folder of wheels on a server; without it, pip is asked for its own index",
+  },
+} as const satisfies OptionTable;
+
 /** Every command: parsing, help and docs/cli.md follow from this table. */
 export const COMMANDS: readonly Command[] = [
   defineCommand({
@@ -104,6 +119,22 @@ export const COMMANDS: readonly Command[] = [
       ["doctor --json", "for programs"],
     ],
     run: doctor,
+  }),
+  defineCommand({
+    name: "install",
+    summary: "Install LibTorch's CUDA build for NVIDIA GPUs",
+    description:
+      "Downloads the wheels of PyTorch's CUDA build (2.5 GB) and unpacks their libraries (3.8 GB) into this user's cache, then tries them in another process. " +
+      "Every wheel is checked against a known SHA-256. A download that was interrupted goes on where it stopped. " +
+      "Linux x64 only. Written, and not yet run on a GPU.",
+    operands: ["cuda"],
+    options: INSTALL_TABLE,
+    examples: [
+      ["install cuda", "from the index that pip is configured for"],
+      ["install cuda --url $MIRROR", "from the index at this address; no Python is needed"],
+      ["install cuda --from ./wheels", "without a network"],
+    ],
+    run: install,
   }),
   defineCommand({
     name: "build",

@@ -1,6 +1,7 @@
 import { LatentDiffusionError } from "../errors.js";
 import type { Device, DType } from "../native/contract.js";
 import { native, openedLibTorch } from "../native/open.js";
+import { cudaDriver } from "../native/user-cache.js";
 import { checkBoolean, unexpected } from "../validate.js";
 
 /** The dtypes that a network can run in. */
@@ -23,14 +24,19 @@ export function checkDevice(value: unknown, option: string): Device {
   if (!openedLibTorch()?.cuda) {
     throw new LatentDiffusionError(
       "ERR_DEVICE_UNAVAILABLE",
-      `${option}: ${String(value)} needs a CUDA build of LibTorch, and the one in use is a CPU build`,
+      `${option}: ${String(value)} needs a CUDA build of LibTorch, and the one in use is a CPU build; \`npx latent-diffusion install cuda\` installs one`,
     );
   }
   if (index >= cudaDevices) {
-    const found = cudaDevices === 0 ? "no CUDA device was found" : `there are ${cudaDevices} CUDA devices`;
+    const found = cudaDevices === 0 ? describeNoDevice(cudaDriver()) : `there are ${cudaDevices} CUDA devices`;
     throw new LatentDiffusionError("ERR_DEVICE_UNAVAILABLE", `${option}: ${String(value)} is not available: ${found}`);
   }
   return `cuda:${index}`;
+}
+
+function describeNoDevice(driver: string | undefined): string {
+  if (driver === undefined) return "no CUDA device was found, and no driver of NVIDIA either";
+  return `no CUDA device was found, though NVIDIA's driver is here (${driver}); it may be too old, or the device hidden`;
 }
 
 /** Check a dtype that a network can run in. */
