@@ -139,8 +139,8 @@ export interface Addon {
   setMaxQueue(count: number): void;
   /** Start counting operators' own times (true), or stop and return them, the largest first (false). */
   profileOperators(start: boolean): readonly OperatorTime[] | undefined;
-  /** Cancel what is queued and wait for what runs; called as the process exits. */
-  shutdown(): void;
+  /** Cancel what is queued and wait some seconds for what runs; if that does not end, end the process here, with its exit code. */
+  shutdown(exitCode: number): void;
   dispose(handle: Handle<string>): void;
 
   tensorFrom(data: NumericArray, shape: readonly number[], dtype: DType): TensorHandle;

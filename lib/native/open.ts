@@ -145,7 +145,7 @@ function open(): { addon: Addon; libtorch: LibTorch } {
   const addon = loadAddon("latent_diffusion") as Addon;
   applySettings(addon, wanted);
   // Node runs no cleanup hooks on process.exit() in the main thread; a worker's end must not stop the others' executors.
-  if (isMainThread) shutDownAtExit(() => addon.shutdown());
+  if (isMainThread) shutDownAtExit((code) => addon.shutdown(code));
   return { addon, libtorch };
 }
 
@@ -153,12 +153,12 @@ function open(): { addon: Addon; libtorch: LibTorch } {
 const AT_EXIT = Symbol.for("latent-diffusion.shutdown.1");
 
 /** However often the package is loaded again, the process has one listener. */
-function shutDownAtExit(shutdown: () => void): void {
-  const owner = process as { [AT_EXIT]?: Map<string, () => void> };
+function shutDownAtExit(shutdown: (code: number) => void): void {
+  const owner = process as { [AT_EXIT]?: Map<string, (code: number) => void> };
   let registered = owner[AT_EXIT];
   if (registered === undefined) {
-    const all = new Map<string, () => void>();
-    process.once("exit", () => all.forEach((each) => each()));
+    const all = new Map<string, (code: number) => void>();
+    process.once("exit", (code) => all.forEach((each) => each(code)));
     registered = owner[AT_EXIT] = all;
   }
   registered.set(PACKAGE_ROOT, shutdown);

@@ -22,6 +22,9 @@ namespace {
 // Without work for so long, memory that was kept for the next job goes back to the system.
 constexpr std::chrono::seconds kPause{1};
 
+// A job that ends at all ends within so long: one forward, one stage of a decode.
+constexpr std::chrono::seconds kPatience{5};
+
 struct Executors {
   std::mutex mutex;
   std::map<std::pair<c10::DeviceType, c10::DeviceIndex>, Executor*> by_device;
@@ -67,7 +70,10 @@ Executor& Executor::For(const c10::Device& device) {
   DefaultThreads();
 #ifndef _WIN32
   // Registered after LibTorch was opened, so it runs before LibTorch's own static objects go.
-  if (executors.by_device.empty()) std::atexit([] { Shutdown(); });
+  if (executors.by_device.empty())
+    std::atexit([] {
+      if (!Shutdown()) std::_Exit(EXIT_FAILURE);
+    });
 #endif
   auto* const executor =
       new Executor(c10::Device(key.first, device.is_cpu() ? c10::DeviceIndex{-1} : key.second));
@@ -172,7 +178,7 @@ void Executor::Answer(Job job) {
   job.environment->Deliver(std::move(job.answer));
 }
 
-void Executor::Shutdown() {
+bool Executor::Shutdown() {
   closing = true;
   // Whatever a job calls may end the process, as OpenMP does where it gets no thread: then this is
   // an executor's own thread, and nobody must wait for its job.
@@ -183,8 +189,12 @@ void Executor::Shutdown() {
     std::unique_lock<std::mutex> executor_lock(executor->mutex_);
     executor->queue_.Clear();
     executor->limited_ = 0;
-    executor->changed_.wait(executor_lock, [executor = executor] { return !executor->busy_; });
+    if (!executor->changed_.wait_for(executor_lock, kPatience,
+                                     [executor = executor] { return !executor->busy_; })) {
+      return false;
+    }
   }
+  return true;
 }
 
 void Executor::TakeThreads() {

@@ -57,8 +57,9 @@ class Executor {
   void Enqueue(Job job);
 
   // Thread: any. Drops what is queued everywhere, and waits for what runs, but for the caller's own
-  // job.
-  static void Shutdown();
+  // job. Returns false for a job that does not end in seconds, as code of a TorchScript file may
+  // not: then the process can only be ended without its destructors.
+  static bool Shutdown();
 
   // Thread: any. Intra-op threads of the executors, each from its next job on: that job fails where
   // the system has not so many.

@@ -12,6 +12,8 @@
 #include <dlfcn.h>
 #endif
 
+#include <cstdlib>
+
 #include "binding/executor.h"
 #include "binding/export_function.h"
 #include "binding/exports.h"
@@ -100,7 +102,9 @@ Napi::Value ProfileOperators(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value Shutdown(const Napi::CallbackInfo& info) {
-  Executor::Shutdown();
+  const int code = info[0].IsNumber() ? info[0].As<Napi::Number>().Int32Value() : EXIT_FAILURE;
+  // What still runs would use static objects while they are destroyed.
+  if (!Executor::Shutdown()) std::_Exit(code);
   return info.Env().Undefined();
 }
 

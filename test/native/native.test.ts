@@ -27,7 +27,7 @@ t.test("the typed contract names exactly what the addon exports", (t) => {
 const REFUSALS = ["ERR_INVALID_ARGUMENT", "ERR_CHECKPOINT_NOT_FOUND", "ERR_IO"];
 
 t.test("every export answers nonsense with a coded error and never with a crash", async (t) => {
-  // shutdown takes nothing and ends all work; runtimeInfo and flagCreate take nothing.
+  // shutdown ends all work; runtimeInfo and flagCreate take nothing.
   const names = Object.keys(native()).filter(
     (name) => !["path", "shutdown", "runtimeInfo", "flagCreate"].includes(name),
   );
