@@ -106,6 +106,7 @@ export { type SigmaScheduler, type SigmaSchedulerKeys } from "./schedulers/share
 export { type MidpointKeys, type MidpointScheduler } from "./schedulers/shared/midpoint-scheduler.js";
 export { type SigmaKeys } from "./schedulers/shared/sigmas.js";
 export { type SpacingKeys, type TimestepSpacing } from "./schedulers/shared/spacing.js";
-export { ScriptModule, type ScriptArgument, type ScriptResult } from "./torch/script-module.js";
+export { type IsolateOptions } from "./torch/isolated-load.js";
+export { ScriptModule, type ScriptArgument, type ScriptLoadOptions, type ScriptResult } from "./torch/script-module.js";
 export type { Operators } from "./torch/operators.js";
 export { op, opAsync, Tensor, type TensorTarget } from "./torch/tensor.js";

@@ -26,6 +26,7 @@ import {
   type MoveOptions,
   type StagedExecution,
 } from "./execution.js";
+import { checkIsolate, type IsolateOptions, tryInChild } from "./isolated-load.js";
 import { checkScriptFile } from "./script-archive.js";
 import { replaceNamedFile } from "../files/atomic-file.js";
 import { handleOf, Tensor, wrapTensor } from "./tensor.js";
@@ -49,6 +50,14 @@ export interface StoredTensor {
 export function lowerWeight(weight: Weight): NativeWeight {
   if (weight instanceof Tensor) return handleOf(weight);
   return [weight.file, weight.dtype, weight.shape, weight.offset, weight.strides];
+}
+
+/** What {@link ScriptModule.load} takes. */
+export interface ScriptLoadOptions extends MoveOptions {
+  /** Required: **loading TorchScript runs code of the file**. */
+  trusted: true;
+  /** Load the file in a child process first, for at most a minute or `timeout` milliseconds; default false. */
+  isolate?: boolean | IsolateOptions;
 }
 
 export type ScriptArgument = Tensor | number | boolean | null;
@@ -92,13 +101,14 @@ export class ScriptModule {
    * Load a file that `torch.jit.save` (or {@link ScriptModule.save}) wrote.
    * **Loading TorchScript runs code of the file**: load only what you trust.
    * @param path a path or a `file:` URL
-   * @param options `trusted: true` is required; `dtype` defaults to the file's; `signal` ends the wait at once
+   * @param options `trusted: true` is required; `dtype` defaults to the file's; `signal` ends the wait at once; `isolate` loads it in a child process
+   *   first, so that code that crashes or never ends does so there
    * @throws AbortError; LatentDiffusionError `ERR_TORCHSCRIPT_UNTRUSTED`, `ERR_TORCHSCRIPT_INVALID`, `ERR_CHECKPOINT_NOT_FOUND`,
    *   `ERR_DEVICE_UNAVAILABLE`; `ERR_CONFIG_UNSUPPORTED` where a trace has another device or dtype baked in
    */
-  static async load(path: string | URL, options: MoveOptions & { trusted: true }): Promise<ScriptModule> {
-    const known = ["trusted", "signal", ...EXECUTION_OPTIONS] as const;
-    const { trusted, signal, ...execution } = checkOptions(options, known, "ScriptModule.load");
+  static async load(path: string | URL, options: ScriptLoadOptions): Promise<ScriptModule> {
+    const known = ["trusted", "signal", "isolate", ...EXECUTION_OPTIONS] as const;
+    const { trusted, signal, isolate, ...execution } = checkOptions(options, known, "ScriptModule.load");
     const file = checkPath(path, "path");
     checkSignal(signal, "signal");
     if (trusted !== true) {
@@ -108,7 +118,9 @@ export class ScriptModule {
       );
     }
     checkExecution(execution);
+    const timeout = checkIsolate(isolate);
     throwIfAborted(signal);
+    if (timeout !== undefined) await tryInChild({ path: file, execution }, timeout, signal);
     const loading = ScriptModule.#load(file, execution);
     return abortableResource(loading, signal, (late) => late.dispose());
   }

@@ -5,6 +5,14 @@ t.test("process.exit() during a forward keeps its exit code", async (t) => {
   t.match(await runProgram("exit-during-forward.cjs", "exit"), { code: 7, signal: null });
 });
 
+t.test("process.exit() does not wait for a load that never ends", async (t) => {
+  const since = performance.now();
+  t.match(await runProgram("exit-during-load.cjs"), { code: 7, signal: null, output: "" });
+  const seconds = (performance.now() - since) / 1000;
+  // It is given five seconds.
+  t.ok(seconds > 5 && seconds < 30, `it took ${seconds.toFixed(1)} s`);
+});
+
 t.test("an uncaught exception during a forward ends as any other", async (t) => {
   t.match(await runProgram("exit-during-forward.cjs", "throw"), { code: 1, signal: null, output: /on purpose/ });
 });

@@ -10,6 +10,7 @@ import { type ScriptArgument, ScriptModule } from "../../torch/script-module.js"
 import { op, Tensor } from "../../torch/tensor.js";
 import { checkInteger, checkOptions, checkSignal, checkString, unexpected } from "../../validate.js";
 import { checkScalingFactor, checkUsable, type DenoisingNetwork, type LatentDecoder } from "./components.js";
+import { checkIsolate, type IsolateOptions } from "../../torch/isolated-load.js";
 import { EXECUTION_OPTIONS, type ExecutionOptions } from "../../torch/execution.js";
 
 /** What {@link LDMPipeline.fromTorchScript} takes. */
@@ -24,6 +25,8 @@ export interface TorchScriptOptions extends ExecutionOptions {
   config: TorchScriptConfig | string;
   /** Required to load files: **loading TorchScript runs code of the file**. */
   trusted: true;
+  /** Load each file in a child process first, so that code that crashes or never ends does so there; default false. */
+  isolate?: boolean | IsolateOptions;
   /** Ends the wait at once, with an AbortError; what was loaded is freed. */
   signal?: AbortSignal;
 }
@@ -37,13 +40,14 @@ export interface TorchScriptComponents {
 
 /** Load the components that a pipeline of TorchScript modules has; nothing stays open if one fails. */
 export async function loadTorchScript(options: TorchScriptOptions): Promise<TorchScriptComponents> {
-  const known = ["unet", "vqDecoder", "scheduler", "config", "trusted", "signal", ...EXECUTION_OPTIONS];
-  const { unet, vqDecoder, scheduler, config, trusted, signal, ...execution } = checkOptions(
+  const known = ["unet", "vqDecoder", "scheduler", "config", "trusted", "isolate", "signal", ...EXECUTION_OPTIONS];
+  const { unet, vqDecoder, scheduler, config, trusted, isolate, signal, ...execution } = checkOptions(
     options,
     known,
     "LDMPipeline.fromTorchScript",
   );
   checkExecution(execution);
+  checkIsolate(isolate);
   checkSource(unet, "unet");
   checkSource(vqDecoder, "vqDecoder");
   if (config === undefined) throw unexpected("an object or a path", "config", config);
@@ -53,7 +57,7 @@ export async function loadTorchScript(options: TorchScriptOptions): Promise<Torc
   const complete = await readTorchScriptConfig(config);
   const ownScheduler = await makeScheduler(scheduler);
   // What a JavaScript caller leaves out is refused where a file is loaded.
-  const loading = { ...execution, signal, trusted: trusted as true };
+  const loading = { ...execution, isolate, signal, trusted: trusted as true };
   const unetModule = await openModule(unet, "unet", loading);
   try {
     const decoder = await openModule(vqDecoder, "vqDecoder", loading);
@@ -81,13 +85,13 @@ async function makeScheduler(given: unknown): Promise<Scheduler> {
 async function openModule(
   given: string | ScriptModule,
   option: string,
-  { signal, trusted, ...execution }: ExecutionOptions & Pick<TorchScriptOptions, "signal" | "trusted">,
+  { signal, ...loading }: ExecutionOptions & Pick<TorchScriptOptions, "signal" | "trusted" | "isolate">,
 ): Promise<ScriptModule> {
   throwIfAborted(signal);
   const module =
     given instanceof ScriptModule
       ? given
-      : await abortableResource(ScriptModule.load(given, { ...execution, trusted }), signal, (late) => late.dispose());
+      : await abortableResource(ScriptModule.load(given, { ...loading, signal }), signal, (late) => late.dispose());
   const { methods } = module.info;
   if (methods.includes("forward")) return module;
   if (module !== given) module.dispose();

@@ -37,6 +37,9 @@ def write_networks(out: Path) -> None:
     }
     for name, (network, options) in ways.items():
         network.save_pretrained(out / name / "bin", safe_serialization=False, **options)
+        if name == "channels-last":
+            # diffusers makes tensors contiguous as it saves; torch.save alone keeps their strides.
+            torch.save(network.state_dict(), out / name / "bin" / "diffusion_pytorch_model.bin")
         # safetensors of contiguous tensors: the oracle.
         network.to(memory_format=torch.contiguous_format).save_pretrained(out / name / "safetensors", **options)
 
