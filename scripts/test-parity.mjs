@@ -1,6 +1,6 @@
 // `npm run test:parity`: compares with Python diffusers, live: the same library, thread count and batch.
-// Arguments go to tap: `npm run test:parity -- test/parity/schedulers.test.ts` runs that group's reference and test alone.
-import { existsSync, readdirSync, rmSync } from "node:fs";
+// `npm run test:parity -- schedulers` runs that group's reference and test alone; other arguments go to tap.
+import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { basename } from "node:path";
 import { runMain, setup } from "./setup.mjs";
 import { runCommand } from "./setup/command.mjs";
@@ -31,20 +31,34 @@ await runMain(async () => {
   const patient = { ...env, OMP_WAIT_POLICY: "passive" };
   for (const group of files.map((file) => basename(file, ".test.ts"))) await compute(group, python, patient, report);
   // One file at a time: two processes of two OpenMP threads each on two cores spend their time spinning.
-  return (await runTap("parity", ["--jobs=1", "--timeout=1200", ...options, ...files], env)).code;
+  const { code } = await runTap("parity", ["--jobs=1", "--timeout=1200", ...options, ...files], env);
+  for (const file of files) printReport(basename(file, ".test.ts"));
+  return code;
 });
 
+/** Print what a group's test wrote about what it compared. */
+function printReport(group) {
+  const path = reportOf(group);
+  if (existsSync(path)) console.log(readFileSync(path, "utf8"));
+}
+
+function reportOf(group) {
+  return inProject(`.local/parity/${group}.report.md`);
+}
+
 function split(args) {
-  const files = args.filter((arg) => arg.endsWith(".test.ts"));
   const all = readdirSync(inProject("test/parity"))
     .filter((name) => name.endsWith(".test.ts"))
     .map((name) => `test/parity/${name}`);
-  return { options: args.filter((arg) => !arg.endsWith(".test.ts")), files: files.length > 0 ? files : all };
+  const named = args.map((arg) => (all.includes(`test/parity/${arg}.test.ts`) ? `test/parity/${arg}.test.ts` : arg));
+  const files = named.filter((arg) => arg.endsWith(".test.ts"));
+  return { options: named.filter((arg) => !arg.endsWith(".test.ts")), files: files.length > 0 ? files : all };
 }
 
 /** Let Python compute a group's inputs and expected outputs, always anew. */
 async function compute(group, python, env, report) {
   const script = inProject(`test/parity/reference/${group}.py`);
+  rmSync(reportOf(group), { force: true });
   if (!existsSync(script)) return;
   await report.part(group, async (say) => {
     const out = inProject(`.local/parity/${group}`);

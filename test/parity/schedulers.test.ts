@@ -1,13 +1,14 @@
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { type DDIMConfigKeys, DDIMScheduler } from "../../lib/schedulers/ddim.js";
 import type { JsonObject } from "../../lib/files/json.js";
 import { Tensor } from "../../lib/torch/tensor.js";
 import { assertTensorEqual, pick, readTensors, toTensor } from "../support/tensors.js";
-import { readCase, replayRun, replayTrajectory } from "../support/scheduler-cases.js";
+import { type ComparedRun, readCase, replayRun, replayTrajectory } from "../support/scheduler-cases.js";
+import { schedulerReport } from "../support/scheduler-report.js";
 
-// All of it is bit for bit: the scheduler uses LibTorch's own operators, and float32 where diffusers does.
+// All of it is bit for bit, but for what the cases say: the schedulers use LibTorch's own operators, and float32 where diffusers does.
 
 const root = process.env.PARITY_DIR;
 const skip =
@@ -16,19 +17,31 @@ const reference = join(root ?? "", "schedulers");
 
 type Config = Partial<DDIMConfigKeys>;
 
+const compared: ComparedRun[] = [];
+// scripts/test-parity.mjs prints it.
+t.teardown(() => {
+  if (root !== undefined) writeFileSync(join(root, "schedulers.report.md"), schedulerReport(compared));
+});
+
 t.test("trajectories", { skip }, async (t) => {
   const OTHERS = ["tables", "spacings", "broken", "configs"];
   const cases = existsSync(reference)
     ? readdirSync(reference).filter((name) => !OTHERS.includes(name) && !/^(forward|run)-/.test(name))
     : [];
   t.ok(cases.length >= 24, `${cases.length} settings`);
-  for (const name of cases) await t.test(name, (t) => replayTrajectory(t, join(reference, name), 0));
+  for (const name of cases)
+    await t.test(name, async (t) => {
+      compared.push(await replayTrajectory(t, join(reference, name), 0));
+    });
 });
 
 t.test("runs of every scheduler", { skip }, async (t) => {
   const cases = existsSync(reference) ? readdirSync(reference).filter((name) => name.startsWith("run-")) : [];
   t.ok(cases.length >= 20, `${cases.length} runs`);
-  for (const name of cases) await t.test(name, (t) => replayRun(t, join(reference, name)));
+  for (const name of cases)
+    await t.test(name, async (t) => {
+      compared.push(await replayRun(t, join(reference, name)));
+    });
 });
 
 t.test("addNoise and getVelocity", { skip }, async (t) => {

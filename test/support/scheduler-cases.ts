@@ -27,7 +27,7 @@ export function readCase(folder: string): unknown {
 }
 
 /** Step through the trajectory that Python stepped through, and compare timesteps, table and every step's results. */
-export async function replayTrajectory(t: Test, folder: string, tolerance: number): Promise<void> {
+export async function replayTrajectory(t: Test, folder: string, tolerance: number): Promise<ComparedRun> {
   const { config, eta, steps, shape, noise, clipped, timesteps } = readCase(folder) as TrajectoryCase;
   const tensors = readTensors(join(folder, "tensors.safetensors"));
   const stacked = (name: string): Tensor => toTensor(pick(tensors, name));
@@ -65,11 +65,14 @@ export async function replayTrajectory(t: Test, folder: string, tolerance: numbe
     tolerance,
     name: "previous samples",
   });
+  return { className: "DDIMScheduler", evaluations: timesteps.length, tolerance, why: "", passed: t.passing() };
 }
 
 /** What reference/scheduler_cases.py says of one run. */
 interface RunCase {
   readonly name: string;
+  /** Why it is not bit for bit. */
+  readonly why?: string;
   readonly class: string;
   readonly config: JsonObject;
   readonly steps: number | null;
@@ -82,10 +85,23 @@ interface RunCase {
   readonly init_noise_sigma: number;
 }
 
+/** The relative tolerance of timesteps that are made of logarithms. */
+const LOG_TIMESTEPS = 1e-5;
+
 const camelCase = (name: string): string => name.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
 
 const inCamelCase = (options: object = {}): Record<string, unknown> =>
   Object.fromEntries(Object.entries(options).map(([name, value]) => [camelCase(name), value]));
+
+/** What a run compared, for a report. */
+export interface ComparedRun {
+  readonly className: string;
+  readonly evaluations: number;
+  /** Relative; 0 is bit for bit. */
+  readonly tolerance: number;
+  readonly why: string;
+  readonly passed: boolean;
+}
 
 /** Outputs that single classes have, by Python's names. */
 const MORE_OUTPUTS = ["denoised", "pred_noised_sample"];
@@ -93,8 +109,9 @@ const MORE_OUTPUTS = ["denoised", "pred_noised_sample"];
 /**
  * Step through a run of any scheduler as Python did, each step from Python's own sample, and compare everything.
  * @param least the smallest tolerance, for goldens of another CPU
+ * @returns what was compared
  */
-export async function replayRun(t: Test, folder: string, least = 0): Promise<void> {
+export async function replayRun(t: Test, folder: string, least = 0): Promise<ComparedRun> {
   const given = readCase(folder) as RunCase;
   const tensors = readTensors(join(folder, "tensors.safetensors"));
   const tolerance = Math.max(given.tolerance ?? 0, least);
@@ -106,7 +123,7 @@ export async function replayRun(t: Test, folder: string, least = 0): Promise<voi
     "timesteps",
     scheduler.timesteps,
     given.timesteps,
-    Math.max(tolerance, given.log_timesteps ? 1e-5 : 0),
+    Math.max(tolerance, given.log_timesteps ? LOG_TIMESTEPS : 0),
   );
   compareNumbers(t, "initNoiseSigma", [scheduler.initNoiseSigma], [given.init_noise_sigma], tolerance);
   if (tensors.has("sigmas") && "sigmas" in scheduler)
@@ -139,6 +156,13 @@ export async function replayRun(t: Test, folder: string, least = 0): Promise<voi
     const largest = expected.values().reduce((most, value) => Math.max(most, Math.abs(value)), 0);
     await assertTensorEqual(t, op("stack", list), expected, { tolerance: tolerance * largest, name });
   }
+  return {
+    className: given.class,
+    evaluations: scheduler.timesteps.length,
+    tolerance: Math.max(tolerance, given.log_timesteps ? LOG_TIMESTEPS : 0),
+    why: given.why ?? "",
+    passed: t.passing(),
+  };
 }
 
 function compareNumbers(

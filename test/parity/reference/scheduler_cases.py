@@ -423,7 +423,16 @@ def run(case):
     if originals:
         tensors["pred_original_samples"] = torch.stack(originals)
     timesteps = [float(t) for t in scheduler.timesteps]
-    return {"shape": shape, **case, "timesteps": timesteps, "init_noise_sigma": float(scheduler.init_noise_sigma)}, tensors
+    return {"shape": shape, "why": why(case), **case, "timesteps": timesteps, "init_noise_sigma": float(scheduler.init_noise_sigma)}, tensors
+
+
+def why(case):
+    """Why a case is not bit for bit; empty where it is."""
+    if case["class"] == "DEISMultistepScheduler" and case.get("tolerance"):
+        return "coefficients by numpy's float32 log, which depends on the CPU"
+    if case.get("tolerance"):
+        return "noise levels or timesteps by numpy's float32 log, which depends on the CPU"
+    return "the timesteps only, all else is bit for bit: by numpy's float32 log, which depends on the CPU" if case.get("log_timesteps") else ""
 
 
 class BrownianNoise:
