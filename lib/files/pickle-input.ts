@@ -76,6 +76,10 @@ export class PickleInput {
       return this.fail(`an integer of ${length} bytes, above the bound of ${MAX_INTEGER_BYTES},`);
     const bytes = this.bytes(length);
     if (length === 0) return 0;
+    if (length === 8) {
+      const value = viewOf(bytes).getBigInt64(0, true);
+      return Number.isSafeInteger(Number(value)) ? Number(value) : value;
+    }
     const hex = Buffer.from(bytes).reverse().toString("hex");
     const value = BigInt.asIntN(8 * length, BigInt(`0x${hex}`));
     return BigInt.asIntN(53, value) === value ? Number(value) : value;

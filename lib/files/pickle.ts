@@ -5,7 +5,7 @@ import { describePickle, PickleGlobal, PickleObject, type PickleValue } from "./
 
 /** Far above what a network's file needs: about thirty operations, ten objects and ten marks of the memo for each tensor. */
 const MAX_OPERATIONS = 2_000_000;
-const MAX_OBJECTS = 150_000;
+const MAX_OBJECTS = 200_000;
 const MAX_MEMO = 300_000;
 
 /** So many operations take some hundredths of a millisecond. */
@@ -87,7 +87,7 @@ export class PickleMachine {
     this.#stack.push(value);
   }
 
-  /** Push a value that takes memory of its own. */
+  /** Push a value that takes memory of its own: a container, a name, a string, a large integer. */
   pushObject(value: PickleValue): void {
     if (++this.#objects > MAX_OBJECTS) this.fail(`more than ${MAX_OBJECTS} objects`);
     this.push(value);

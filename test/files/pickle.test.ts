@@ -111,7 +111,9 @@ t.test("what is wrong is told with its place", async (t) => {
 t.test("programs that would take all memory are stopped", async (t) => {
   const bomb = (pickle: string, count: number): Promise<unknown> => read(pickle.repeat(count));
   await t.rejects(bomb("N", 3_000_000), { code: "ERR_CHECKPOINT_INVALID", message: /more than 2000000 operations/ });
-  await t.rejects(bomb("}", 200_000), { code: "ERR_CHECKPOINT_INVALID", message: /more than 150000 objects/ });
+  await t.rejects(bomb("}", 300_000), { code: "ERR_CHECKPOINT_INVALID", message: /more than 200000 objects/ });
+  for (const value of ["\x8c\x01a", "\x8a\x10" + "\x01".repeat(16), "ca\nb\n"])
+    await t.rejects(bomb(value, 300_000), { code: "ERR_CHECKPOINT_INVALID", message: /more than 200000 objects/ });
   await t.rejects(bomb("N\x94", 400_000), { code: "ERR_CHECKPOINT_INVALID", message: /a memo of more than 300000/ });
   t.ok(await valueOf(`N${"\x85".repeat(100_000)}.`), "nesting alone is no harm");
 });
