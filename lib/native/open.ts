@@ -7,6 +7,7 @@ import { isMainThread } from "node:worker_threads";
 import { LatentDiffusionError } from "../errors.js";
 import { checkInteger, checkOneOf, checkOptions, checkPath } from "../validate.js";
 import type { Addon, Device, Loader, WaitPolicy } from "./contract.js";
+import { explainUnfitHost, OLDEST_GLIBC, thisHost } from "./host.js";
 import { findLibTorch, type LibTorch } from "./libtorch.js";
 import { explainMissingPackage, findBinaryPackage, PACKAGE_ROOT } from "./packages.js";
 
@@ -243,8 +244,11 @@ function loadAddon(name: string): unknown {
 
 function explainAddon(name: string, prebuilt: string | undefined, reason: string): string {
   const message = `The native addon ${name}.node cannot be loaded from ${prebuilt ?? PACKAGE_ROOT}`;
+  // npm checks the platform and musl, and no versions.
+  const unfit = /GLIBC|musl|not found|wrong ELF/i.test(reason) ? explainUnfitHost(thisHost()) : undefined;
+  if (unfit !== undefined) return `${message}. ${unfit}`;
   if (/GLIBC(XX)?_[\d.]+' not found/.test(reason))
-    return `${message}: it needs glibc 2.28 or later (Debian 10, Ubuntu 18.10, RHEL 8). Use a newer system or image`;
+    return `${message}: it needs glibc ${OLDEST_GLIBC} and the C++ library of GCC 8, or later. Use a newer system, or a container: \`docker run -it node:22-slim\``;
   if (prebuilt !== undefined) return message;
   if (existsSync(join(PACKAGE_ROOT, "build")))
     return `${message}; run \`npm run setup\` in a checkout, and install that one (npm install <its folder>)`;

@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, isAbsolute, join, resolve } from "node:path";
+import { explainUnfitHost, type Host, thisHost } from "./host.js";
 
 /** Where the package stands: the folder of package.json, from `lib/` and from `dist/` alike. */
 export const PACKAGE_ROOT = resolve(__dirname, "..", "..");
@@ -46,10 +47,12 @@ export function findBinaryPackage(kind: "addon" | "libTorch", platform = PLATFOR
 /**
  * Explain why a package of prebuilt binaries is not there.
  * @param kind the addon with its loader, or LibTorch
+ * @param host default: this machine
  * @returns the cause and the command that mends it
  */
-export function explainMissingPackage(kind: "addon" | "libTorch"): string {
-  const wanted = `@latent-diffusion/${kind === "addon" ? "" : "libtorch-"}${PLATFORM}`;
+export function explainMissingPackage(kind: "addon" | "libTorch", host: Host = thisHost()): string {
+  const { platform } = host;
+  const wanted = `@latent-diffusion/${kind === "addon" ? "" : "libtorch-"}${platform}`;
   const known = Object.keys(PACKAGES);
   if (isBundled()) {
     return (
@@ -57,19 +60,15 @@ export function explainMissingPackage(kind: "addon" | "libTorch"): string {
       "configuration (docs/install.md shows how), and install it where the bundle runs: `npm install latent-diffusion`"
     );
   }
-  if (!known.includes(PLATFORM)) {
-    return `There are no prebuilt binaries for ${PLATFORM}, only for ${known.join(", ")}. Build from source: clone the repository and run \`npm run setup\``;
+  if (!known.includes(platform)) {
+    return `There are no prebuilt binaries for ${platform}, only for ${known.join(", ")}. Build from source: clone the repository and run \`npm run setup\``;
   }
-  if (isMusl()) {
-    return (
-      `${wanted} needs glibc, and this system has musl (Alpine Linux). PyTorch has no build for musl: use an image with glibc, for example ` +
-      "`docker build` from node:22-slim instead of node:22-alpine"
-    );
-  }
-  const other = known.find((platform) => findBinaryPackage(kind, platform) !== undefined);
+  const unfit = explainUnfitHost(host);
+  if (unfit !== undefined) return `${wanted} cannot run here. ${unfit}`;
+  const other = known.find((candidate) => findBinaryPackage(kind, candidate) !== undefined);
   if (other !== undefined) {
     return (
-      `node_modules holds the binaries for ${other} and was copied to ${PLATFORM}. Install on the machine (or in the image) where it runs: ` +
+      `node_modules holds the binaries for ${other} and was copied to ${platform}. Install on the machine (or in the image) where it runs: ` +
       "`rm -rf node_modules && npm ci`"
     );
   }
@@ -104,16 +103,6 @@ function readManifest():
 /** A bundle's files do not stand in this package's folder. */
 function isBundled(): boolean {
   return readManifest()?.name !== "latent-diffusion";
-}
-
-function isMusl(): boolean {
-  if (process.platform !== "linux") return false;
-  // Bun and Deno make no report; there, musl is told by its loader's name.
-  const report = process.report?.getReport() as { header?: { glibcVersionRuntime?: string } } | undefined;
-  if (report?.header !== undefined && process.versions.bun === undefined && !("deno" in process.versions)) {
-    return report.header.glibcVersionRuntime === undefined;
-  }
-  return existsSync("/etc/alpine-release");
 }
 
 function lockFileLacks(name: string): boolean {

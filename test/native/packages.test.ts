@@ -2,6 +2,7 @@ import { cpSync, mkdirSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import t from "tap";
+import { explainUnfitHost, type Host, thisHost } from "../../lib/native/host.js";
 import { PACKAGE_ROOT } from "../../lib/native/libtorch.js";
 import { type explainMissingPackage, type findBinaryPackage, PLATFORM } from "../../lib/native/packages.js";
 
@@ -18,9 +19,8 @@ function install(folder: string, packages: readonly string[], root = "latent-dif
     mkdirSync(join(modules, name), { recursive: true });
     writeFileSync(join(modules, name, "package.json"), JSON.stringify({ name }));
   }
-  cpSync(join(PACKAGE_ROOT, "dist/native/packages.js"), join(installed, "dist/native/packages.js"), {
-    recursive: true,
-  });
+  for (const file of ["dist/native/packages.js", "dist/native/host.js"])
+    cpSync(join(PACKAGE_ROOT, file), join(installed, file), { recursive: true });
   writeFileSync(join(installed, "package.json"), JSON.stringify({ name: root }));
   return createRequire(join(installed, "package.json"))("./dist/native/packages.js") as Packages;
 }
@@ -73,5 +73,37 @@ t.test("a lock file that was written on another platform", (t) => {
 t.test("a bundle that swallowed the package", (t) => {
   const swallowed = install(t.testdir({}), [], "somebody's server");
   t.match(swallowed.explainMissingPackage("addon"), /was bundled into .* Mark latent-diffusion as external/);
+  t.end();
+});
+
+t.test("a machine on which no binary can run, whatever is installed", (t) => {
+  const folder = t.testdir({});
+  const { explainMissingPackage: explain } = install(folder, []);
+  const fit: Host = {
+    platform: "linux-x64",
+    libc: "glibc",
+    glibcVersion: "2.28",
+    instructions: new Set(["sse4_2", "ssse3", "sse4_1"]),
+  };
+  const cases: readonly (readonly [host: Partial<Host>, explanation: RegExp])[] = [
+    [{}, /not installed/],
+    [{ glibcVersion: "2.36", instructions: undefined }, /not installed/],
+    [{ glibcVersion: "3.0" }, /not installed/],
+    [{ libc: "musl", glibcVersion: undefined }, /has musl .* `FROM node:22-slim` instead of/],
+    [{ glibcVersion: "2.27" }, /has glibc 2\.27, and the binaries need 2\.28 .* `docker run -it node:22-slim`/],
+    [{ glibcVersion: "2.5" }, /has glibc 2\.5,/],
+    [{ instructions: new Set(["sse2"]) }, /This CPU lacks ssse3, sse4_1, sse4_2, .*`qemu-system-x86_64 -cpu host`/],
+    [{ platform: "linux-arm64", instructions: new Set(["asimd"]) }, /libtorch-linux-arm64 is not installed/],
+    [{ platform: "linux-ia32" }, /no prebuilt binaries for linux-ia32, .* `npm run setup`/],
+  ];
+  for (const [host, explanation] of cases) t.match(explain("libTorch", { ...fit, ...host }), explanation);
+  t.end();
+});
+
+t.test("this machine is described, and fits", { skip: process.platform !== "linux" }, (t) => {
+  const host = thisHost();
+  t.match(host, { platform: PLATFORM, libc: "glibc", glibcVersion: /^2\.\d+$/ });
+  t.ok((host.instructions?.size ?? 0) > 5, "instruction sets are read from the first kilobytes");
+  t.equal(explainUnfitHost(host), undefined);
   t.end();
 });
