@@ -79,6 +79,8 @@ interface RunCase {
   readonly lists?: SetTimestepsOptions;
   readonly step?: Readonly<Record<string, number>>;
   readonly tolerance?: number;
+  /** Whether each image has a generator of its own. */
+  readonly generators?: boolean;
   /** Only the timesteps are made of numpy's logarithms, which depend on the CPU. */
   readonly log_timesteps?: boolean;
   readonly timesteps: readonly number[];
@@ -129,7 +131,9 @@ export async function replayRun(t: Test, folder: string, least = 0): Promise<Com
   if (tensors.has("sigmas") && "sigmas" in scheduler)
     compareNumbers(t, "sigmas", scheduler.sigmas as Float32Array, pick(tensors, "sigmas").values(), tolerance);
   const all = { outputs: toTensor(pick(tensors, "model_outputs")), previous: toTensor(pick(tensors, "prev_samples")) };
-  const generator = Generator.fromSeed(10);
+  const generator = given.generators
+    ? Array.from({ length: all.outputs.shape[1] ?? 1 }, (_, i) => Generator.fromSeed(10 + i))
+    : Generator.fromSeed(10);
   const options = inCamelCase(given.step);
   const more = MORE_OUTPUTS.filter((name) => tensors.has(name)).map((name): [string, Tensor[]] => [name, []]);
   const made = {

@@ -68,6 +68,8 @@ def kdpm2(name, config, steps, **options):
 
 def kdpm2_ancestral(name, config, steps, **options):
     return {"name": f"kdpm2-ancestral-{name}", "class": "KDPM2AncestralDiscreteScheduler", "config": config, "steps": steps, "log_timesteps": True, **options}
+
+
 def inverse(name, config, steps, **options):
     return {"name": f"ddim-inverse-{name}", "class": "DDIMInverseScheduler", "config": config, "steps": steps, **options}
 
@@ -358,6 +360,14 @@ CASES = [
     inverse("trailing", {**LDM, "timestep_spacing": "trailing"}, 9),
     inverse("zero-snr", {**LDM, **V, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}, 10),
     inverse("bfloat16", {**LDM, **V}, 7, dtype="bfloat16"),
+    ddpm("generators", {**LDM}, 6, generators=True),
+    ancestral("generators", {**LDM}, 6, generators=True),
+    kdpm2_ancestral("generators", {**LDM}, 6, generators=True),
+    sa("generators", {**LDM}, 6, generators=True),
+    tcd("generators", {**LDM}, 6, generators=True),
+    lcm("generators", {**LDM}, 6, generators=True),
+    dpm("generators", {**LDM, **CLEAN_SDE}, 6, generators=True),
+    euler("generators", LDM, 6, generators=True, step={"s_churn": 3.0}),
     euler("continuous", {**LDM, **V, "timestep_type": "continuous"}, 9, tolerance=LOG),
 ]
 
@@ -398,6 +408,8 @@ def run(case):
     shape = case.get("shape", [2, 3, 4, 4])
     sample = seeded(shape, 1000, dtype) * torch.as_tensor(scheduler.init_noise_sigma, dtype=dtype)
     generator = torch.Generator().manual_seed(10)
+    if case.get("generators"):
+        generator = [torch.Generator().manual_seed(10 + i) for i in range(shape[0])]
     accepted = {"generator": generator} if takes_generator(scheduler) else {}
     tensors = {"sample": sample, "alphas_cumprod": scheduler.alphas_cumprod}
     if hasattr(scheduler, "noise_sampler"):
