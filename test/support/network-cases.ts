@@ -28,8 +28,8 @@ export interface VQRun {
 
 /** What reference/networks.py wrote for one configuration. */
 export type NetworkCase =
-  | { readonly class: "UNet2DModel"; readonly runs: readonly UNetRun[] }
-  | { readonly class: "VQModel"; readonly runs: readonly VQRun[] };
+  | { readonly class: "UNet2DModel"; readonly runs: readonly UNetRun[]; readonly aligned?: readonly UNetRun[] }
+  | { readonly class: "VQModel"; readonly runs: readonly VQRun[]; readonly aligned?: readonly VQRun[] };
 
 /** Read `case.json` and the tensors of a case's folder. */
 export function readCase(folder: string): { case: NetworkCase; tensors: Map<string, ReferenceTensor> } {

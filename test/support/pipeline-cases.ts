@@ -70,12 +70,13 @@ export async function replayRun(
   else t.ok(largestDifference(bytes, expected.image.data) <= 1, `${name}, pictures: within one level`);
 }
 
-/** Pick a run's expected results. */
+/** Pick a run's expected results; `"aligned."`: those of weights at the beginning of allocations. */
 export function expectedOf(
   tensors: ReadonlyMap<string, ReferenceTensor>,
   index: number,
+  place: "" | "aligned." = "",
 ): { array: ReferenceTensor; image: ReferenceTensor } {
-  return { array: pick(tensors, `${index}.array`), image: pick(tensors, `${index}.image`) };
+  return { array: pick(tensors, `${place}${index}.array`), image: pick(tensors, `${place}${index}.image`) };
 }
 
 function largestDifference(a: Uint8Array, b: Uint8Array): number {

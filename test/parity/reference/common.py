@@ -64,11 +64,10 @@ def randomize(model, seed):
 
 
 def align(model):
-    """Give every weight memory of its own, aligned as PyTorch allocates it; return the model.
+    """Give every weight memory of its own, which begins at a multiple of 64; return the model.
 
-    `from_pretrained` leaves weights where they lie in the file's buffer, at addresses that depend on the header's length.
-    MKL's matrix-vector products (a linear layer at batch 1) then differ in the last bit, from Python to Python too: a model
-    that was constructed, moved or cloned has aligned weights, as every tensor here has.
+    `from_pretrained` leaves weights where they are in the mapped file, and MKL rounds by address: at batch 1, Python's own last bits
+    differ between a model that was loaded and one that was constructed, moved, cloned or exported to TorchScript.
     """
     for parameter in model.parameters():
         parameter.data = parameter.data.clone()

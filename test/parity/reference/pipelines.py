@@ -2,12 +2,13 @@
 
     python test/parity/reference/pipelines.py --out DIR [--golden]
     python test/parity/reference/pipelines.py --load CHECKPOINT --out DIR
-    python test/parity/reference/pipelines.py --case NAME --dtype DTYPE --out DIR
+    python test/parity/reference/pipelines.py --case NAME --dtype DTYPE --load CHECKPOINT --out DIR
 
-Writes DIR/<case>/checkpoint (saved by diffusers), DIR/<case>/torchscript-<dtype> (exported by models/export_torchscript.py),
+Writes DIR/<case>/checkpoint (saved by diffusers, and loaded again for all that follows), DIR/<case>/torchscript-<dtype> (exported by models/export_torchscript.py),
 DIR/<case>/case.json (the runs) and DIR/<case>/tensors.safetensors (their images, as arrays and as 8-bit pictures).
 `--golden` writes the small case that is committed in test/fixtures/pipelines. `--load` generates from a checkpoint that the
-Node side has saved. `--case` computes the runs of one case in one dtype, and nothing else.
+Node side has saved. `--case` computes the runs of one case in one dtype, and nothing else. Tensors under "aligned" are what
+exports in float32 give: TorchScript has its weights at the beginning of allocations.
 
 The oracle is the pipeline itself where it can do what ours does, and else its loop, unrolled: see `run_loop`.
 """
@@ -29,7 +30,7 @@ from diffusers.utils import logging
 MODELS = Path(__file__).resolve().parents[3] / "models"
 sys.path.append(str(MODELS))
 import export_torchscript  # noqa: E402
-from common import case_folder, randomize, set_threads, write_case  # noqa: E402
+from common import align, case_folder, randomize, set_threads, write_case  # noqa: E402
 from diffusers import DDIMScheduler, LDMPipeline, UNet2DModel, VQModel  # noqa: E402
 from diffusers.utils.torch_utils import randn_tensor  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
@@ -94,10 +95,17 @@ GOLDEN = {
 }
 
 
-def make_pipeline(case: dict) -> LDMPipeline:
+def save_pipeline(case: dict, checkpoint: Path) -> None:
     unet = randomize(UNet2DModel(**case["unet"]), seed=1)
     vqvae = randomize(VQModel(**case["vq"]), seed=2)
-    return LDMPipeline(vqvae=vqvae, unet=unet, scheduler=DDIMScheduler(**case["scheduler"]))
+    LDMPipeline(vqvae=vqvae, unet=unet, scheduler=DDIMScheduler(**case["scheduler"])).save_pretrained(checkpoint)
+
+
+def load_pipeline(checkpoint: Path) -> LDMPipeline:
+    """What people run: loaded, not made, since the addresses of the weights have a part in the last bits."""
+    pipe = LDMPipeline.from_pretrained(checkpoint)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
 
 
 def generators(seeds):
@@ -164,14 +172,14 @@ def complete(runs: list) -> list:
     return [{"steps": 5, "dtype": "float32", **run} for run in runs]
 
 
-def run_alone(name: str, runs: list) -> tuple[dict, dict]:
+def run_alone(name: str, runs: list, checkpoint: Path) -> tuple[dict, dict]:
     """Compute the runs of each dtype in a fresh process. On a CPU without 16-bit matrix products (AMD Zen 4) the last bits of float16
     were seen to depend on what the process had computed before, and a fresh process is what users run."""
     described, tensors = [None] * len(runs), {}
     for dtype in dict.fromkeys(run["dtype"] for run in runs):
         places = [i for i, run in enumerate(runs) if run["dtype"] == dtype]
         with tempfile.TemporaryDirectory() as out:
-            subprocess.run([sys.executable, __file__, "--case", name, "--dtype", dtype, "--out", out], check=True)
+            subprocess.run([sys.executable, __file__, "--case", name, "--dtype", dtype, "--load", checkpoint, "--out", out], check=True)
             part = json.loads((Path(out) / "case.json").read_text())["runs"]
             for j, i in enumerate(places):
                 described[i] = part[j]
@@ -181,20 +189,17 @@ def run_alone(name: str, runs: list) -> tuple[dict, dict]:
     return {"runs": described}, tensors
 
 
-def write_runs(name: str, dtype: str, out: Path) -> None:
-    case = CASES[name]
-    pipe = make_pipeline(case)
-    pipe.set_progress_bar_config(disable=True)
-    description, tensors = run_case(pipe, [run for run in complete(case["runs"]) if run["dtype"] == dtype])
+def write_runs(name: str, dtype: str, checkpoint: Path, out: Path) -> None:
+    runs = [run for run in complete(CASES[name]["runs"]) if run["dtype"] == dtype]
+    description, tensors = run_case(load_pipeline(checkpoint), runs)
     write_case(out, description, tensors)
 
 
 def write_pipeline_case(out: Path, name: str, case: dict) -> None:
     folder = case_folder(out, name)
     checkpoint = folder / "checkpoint"
-    pipe = make_pipeline(case)
-    pipe.set_progress_bar_config(disable=True)
-    pipe.save_pretrained(checkpoint)
+    save_pipeline(case, checkpoint)
+    pipe = load_pipeline(checkpoint)
     if case.get("forget"):
         forget_scaling_factor(checkpoint)
     for dtype in case.get("export", []):
@@ -205,8 +210,18 @@ def write_pipeline_case(out: Path, name: str, case: dict) -> None:
             export_torchscript.export(checkpoint, target, getattr(torch, dtype))
     runs = complete(case["runs"])
     several = len({run["dtype"] for run in runs}) > 1
-    description, tensors = run_alone(name, runs) if several else run_case(pipe, runs)
+    description, tensors = run_alone(name, runs, checkpoint) if several else run_case(pipe, runs)
+    if "float32" in case.get("export", []):
+        tensors |= run_aligned(pipe, runs)
     write_case(folder, {**description, "exports": case.get("export", [])}, tensors)
+
+
+def run_aligned(pipe: LDMPipeline, runs: list) -> dict:
+    align(pipe.unet)
+    align(pipe.vqvae)
+    places = [i for i, run in enumerate(runs) if run["dtype"] == "float32"]
+    tensors = run_case(pipe, [runs[i] for i in places])[1]
+    return {f"aligned.{places[int(j)]}.{kind}": tensor for (j, kind), tensor in ((key.split("."), tensor) for key, tensor in tensors.items())}
 
 
 def forget_scaling_factor(checkpoint: Path) -> None:
@@ -217,23 +232,12 @@ def forget_scaling_factor(checkpoint: Path) -> None:
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
-def align(network) -> None:
-    """Copy the weights to where allocations begin. `from_pretrained` leaves them where they stand in the mapped file, at any multiple
-    of 4 bytes, and matrix products round by alignment: Python's own pictures differ by 1e-6 between a model that was made and
-    the same model saved and loaded. Ours are always aligned."""
-    for parameter in network.parameters():
-        parameter.data = parameter.data.clone()
-
-
 def write_loaded(checkpoint: Path, out: Path) -> None:
     """Load what the Node side saved, strictly, and generate from it."""
-    pipe, loading = LDMPipeline.from_pretrained(checkpoint), []
+    pipe, loading = load_pipeline(checkpoint), []
     for part, name in ((UNet2DModel, "unet"), (VQModel, "vqvae")):
         loading.append(part.from_pretrained(checkpoint / name, output_loading_info=True)[1])
     assert not any(found for info in loading for found in info.values()), loading
-    align(pipe.unet)
-    align(pipe.vqvae)
-    pipe.set_progress_bar_config(disable=True)
     description, tensors = run_case(pipe, complete(ALL_RUNS[:4]))
     configs = {name: dict(getattr(pipe, name).config) for name in ("unet", "vqvae", "scheduler")}
     write_case(out, {**description, "configs": configs}, tensors)
@@ -250,10 +254,10 @@ def main() -> None:
     set_threads()
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.set_verbosity_error()
+    if arguments.case:
+        return write_runs(arguments.case, arguments.dtype, arguments.load, arguments.out)
     if arguments.load:
         return write_loaded(arguments.load, arguments.out)
-    if arguments.case:
-        return write_runs(arguments.case, arguments.dtype, arguments.out)
     for name, case in (GOLDEN if arguments.golden else CASES).items():
         write_pipeline_case(arguments.out, name, case)
 
