@@ -145,6 +145,24 @@ export function checkArray<T>(
   return elements;
 }
 
+/** Tell arrays, of any realm, from all else; what cannot be read, as a revoked proxy, is none. */
+export function isArray(value: unknown): value is unknown[] {
+  try {
+    return Array.isArray(value);
+  } catch {
+    return false;
+  }
+}
+
+/** Whether an object has methods of these names; never throws. */
+export function hasMethods(value: unknown, ...names: readonly string[]): boolean {
+  try {
+    return names.every((name) => typeof (value as Readonly<Record<string, unknown>>)[name] === "function");
+  } catch {
+    return false;
+  }
+}
+
 /** A clause with the nearest known name, or with all names where none is near. */
 export function suggest(name: string, known: readonly string[]): string {
   let nearest = "";

@@ -1,6 +1,6 @@
 import { InvalidArgumentError, LatentDiffusionError } from "../errors.js";
 import { copyJson, type JsonObject, type JsonValue } from "../files/json.js";
-import { checkPlainObject, quote, shorten, suggest } from "../validate.js";
+import { checkPlainObject, isArray, quote, shorten, suggest } from "../validate.js";
 import { type Fields, unsupported } from "./fields.js";
 import { isFloatToken, pathOf, type Spelling, spellingOf, withSpelling } from "./number-spelling.js";
 
@@ -23,7 +23,14 @@ export interface ConfigClass<Keys> {
 
 /** A config that is complete, on its way to a constructor: there it needs no second check, and may hold keys of other classes. */
 export class CheckedConfig<Keys extends object> {
+  readonly #isChecked = true;
+
   constructor(readonly config: Config<Keys>) {}
+
+  /** Without `instanceof`, which throws for a revoked proxy. */
+  static is<Keys extends object>(value: object | CheckedConfig<Keys>): value is CheckedConfig<Keys> {
+    return typeof value === "object" && value !== null && #isChecked in value;
+  }
 }
 
 /**
@@ -45,7 +52,7 @@ export function completeGiven<Keys extends object>(
   kind: ConfigClass<Keys>,
   given: object | CheckedConfig<Keys>,
 ): Config<Keys> {
-  return given instanceof CheckedConfig ? given.config : completeLiteral(kind, given);
+  return CheckedConfig.is(given) ? given.config : completeLiteral(kind, given);
 }
 
 /**
@@ -87,7 +94,7 @@ export function completeNetwork<Keys extends object>(kind: ConfigClass<Keys>, co
 /** The keys that a config notes as never set. */
 export function defaultedKeys(config: JsonObject): ReadonlySet<string> {
   const noted = config[DEFAULTED];
-  return new Set(Array.isArray(noted) ? noted.filter((key) => typeof key === "string") : []);
+  return new Set(isArray(noted) ? noted.filter((key) => typeof key === "string") : []);
 }
 
 function isDefault<Keys>({ fields, absentInFile = {} }: ConfigClass<Keys>, key: string, value: unknown): boolean {

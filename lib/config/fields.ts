@@ -1,5 +1,5 @@
 import { LatentDiffusionError } from "../errors.js";
-import { describe } from "../validate.js";
+import { describe, isArray } from "../validate.js";
 
 /** One key of a class's config: diffusers' default, Python's type, and the check of a value. */
 export interface Field<T> {
@@ -50,7 +50,7 @@ export function unsupported(key: string, expected: string, value: unknown): Late
 }
 
 function describeJson(value: unknown): string {
-  if (!Array.isArray(value) || value.length > 20) return describe(value);
+  if (!isArray(value) || value.length > 20) return describe(value);
   return `[${value.map((item) => (typeof item === "string" ? JSON.stringify(item.slice(0, 60)) : describe(item).replace(/ of type number$/, ""))).join(", ")}]`;
 }
 
@@ -151,7 +151,7 @@ export function listOf<T>(fallback: readonly T[], item: Field<T>, max: number): 
     fallback,
     isFloat: item.isFloat,
     check: (value, key) => {
-      if (!Array.isArray(value) || value.length === 0) throw unsupported(key, "a list", value);
+      if (!isArray(value) || value.length === 0) throw unsupported(key, "a list", value);
       if (value.length > max) throw unsupported(key, `a list of at most ${max}`, value);
       return value.map((element: unknown, i) => item.check(element, `${key}[${i}]`));
     },
@@ -163,10 +163,10 @@ export const sampleSize: Field<number | readonly number[]> = {
   fallback: 32,
   isFloat: false,
   check: (value, key) => {
-    const sizes: readonly unknown[] = Array.isArray(value) ? value : [value];
-    const fits = sizes.length === (Array.isArray(value) ? 2 : 1) && sizes.every(isSize);
+    const sizes: readonly unknown[] = isArray(value) ? value : [value];
+    const fits = sizes.length === (isArray(value) ? 2 : 1) && sizes.every(isSize);
     if (!fits) throw unsupported(key, "an integer of at least 1, or two of them", value);
-    return Array.isArray(value) ? sizes.filter(isSize) : Number(value);
+    return isArray(value) ? sizes.filter(isSize) : Number(value);
   },
 };
 

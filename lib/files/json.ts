@@ -2,7 +2,7 @@ import { isUtf8 } from "node:buffer";
 import { setImmediate } from "node:timers/promises";
 import { LatentDiffusionError } from "../errors.js";
 import { JsonScanner, MAX_DEPTH, type Member } from "./json-scanner.js";
-import { checkArray, checkPlainObject, shorten, unexpected } from "../validate.js";
+import { checkArray, checkPlainObject, isArray, shorten, unexpected } from "../validate.js";
 
 export type JsonValue = null | boolean | number | string | readonly JsonValue[] | JsonObject;
 
@@ -138,7 +138,7 @@ export function copyJson(value: unknown, where: string, depth = 0): JsonValue {
     throw unexpected(`JSON nested no deeper than ${MAX_DEPTH} levels, without cycles,`, where, value);
   if (value === null || typeof value === "boolean" || typeof value === "number" || typeof value === "string")
     return value;
-  if (Array.isArray(value))
+  if (isArray(value))
     return checkArray(value, "an array", where, (item, i) => copyJson(item, `${where}[${i}]`, depth + 1));
   const copy = {};
   for (const [key, item] of Object.entries(checkPlainObject(value, "a JSON value", where)))

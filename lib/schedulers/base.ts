@@ -15,7 +15,7 @@ import { inspect } from "node:util";
 import { CheckedConfig } from "../config/config.js";
 import { InvalidArgumentError, LatentDiffusionError } from "../errors.js";
 import type { DType } from "../native/contract.js";
-import type { Tensor } from "../torch/tensor.js";
+import { Tensor } from "../torch/tensor.js";
 import { checkInteger, checkNumber, checkOptions, unexpected } from "../validate.js";
 import { ConfiguredScheduler } from "./configured.js";
 import type { Scheduler, SetTimestepsOptions, StepOptions } from "./contract.js";
@@ -133,6 +133,7 @@ export abstract class SchedulerBase<Keys extends TrainingKeys<AnyBetaSchedule>, 
 
   /** Scale a sample for the network; the same tensor where this scheduler's network takes it as it is. */
   scaleModelInput(sample: Tensor, timestep?: number): Tensor {
+    if (!(sample instanceof Tensor)) throw unexpected("a Tensor", "sample", sample);
     if (timestep !== undefined) checkNumber(timestep, "timestep");
     return sample;
   }

@@ -30,7 +30,7 @@ import { checkIsolate, type IsolateOptions, tryInChild } from "./isolated-load.j
 import { checkScriptFile } from "./script-archive.js";
 import { replaceNamedFile } from "../files/atomic-file.js";
 import { handleOf, Tensor, wrapTensor } from "./tensor.js";
-import { checkBoolean, checkOptions, checkSignal, checkPath, unexpected } from "../validate.js";
+import { checkArray, checkBoolean, checkOptions, checkSignal, checkPath, unexpected } from "../validate.js";
 
 /** One parameter's values: a tensor, or a place in an open checkpoint. */
 export type Weight = Tensor | StoredTensor;
@@ -211,9 +211,8 @@ export class ScriptModule {
     checkSignal(signal, "signal");
     if (!this.info.methods.includes(method))
       throw unexpected(`a method of the module (${this.info.methods.join(", ")})`, "method", method);
-    if (!Array.isArray(args)) throw unexpected("an array of arguments", "args", args);
     const { handle } = this.#running();
-    const lowered = args.map(lowerArgument);
+    const lowered = checkArray(args, "an array of arguments", "args", lowerArgument);
     throwIfAborted(signal);
     const flag = signal ? flagOf(signal) : null;
     const forward = settle(() => native().moduleForward(handle, method, lowered, flag), this.call);
@@ -367,8 +366,8 @@ function disposedError(): LatentDiffusionError {
   return new LatentDiffusionError("ERR_DISPOSED", "This module was disposed");
 }
 
-function lowerArgument(arg: ScriptArgument): NativeArgument {
-  return arg instanceof Tensor ? handleOf(arg) : arg;
+function lowerArgument(arg: unknown): NativeArgument {
+  return arg instanceof Tensor ? handleOf(arg as Tensor) : (arg as NativeArgument);
 }
 
 function raise(result: NativeResult): ScriptResult {

@@ -17,7 +17,7 @@ import { native } from "../native/open.js";
 import { brandOf, hasBrand, markClass } from "../native/brand.js";
 import { EDGE, formatValues } from "./tensor-format.js";
 import type { Operators } from "./operators.js";
-import { checkArray, checkInteger, checkOneOf, checkOptions, unexpected } from "../validate.js";
+import { checkArray, checkInteger, checkOneOf, checkOptions, isArray, unexpected } from "../validate.js";
 
 /** A tensor of so many elements is printed whole. */
 const PRINTED_WHOLE = 64;
@@ -95,7 +95,7 @@ export class Tensor<D extends DType = DType> {
   static from(data: NumericArray | readonly number[], shape?: readonly number[], options?: { dtype?: DType }): Tensor {
     const { dtype } = checkOptions(options, ["dtype"], "Tensor.from");
     if (dtype !== undefined) checkOneOf(dtype, "dtype", DTYPES);
-    const source = Array.isArray(data) ? Float32Array.from(checkNumbers(data)) : data;
+    const source = isArray(data) ? Float32Array.from(checkNumbers(data)) : data;
     const own = ARRAY_DTYPES.find(([isOfType]) => isOfType(source))?.[1];
     if (own === undefined) throw unexpected("a typed array or an array of numbers", "data", data);
     const sizes = checkShape(shape ?? [source.length], "shape");
@@ -266,12 +266,15 @@ export async function opAsync<Name extends keyof Operators>(
 }
 
 function lower(operands: readonly Operand[]): NativeArgument[] {
-  return operands.map((operand) => {
-    if (operand instanceof Tensor) return handleOf(operand);
-    if (Array.isArray(operand))
-      return operand.map((item: number | Tensor) => (item instanceof Tensor ? handleOf(item) : item)) as number[];
-    return operand as NativeArgument;
-  });
+  return checkArray(operands, "operands", "op", (operand, i) =>
+    isArray(operand)
+      ? (checkArray(operand, "an array", `operand ${i} of op`, lowerOne) as NativeArgument)
+      : lowerOne(operand),
+  );
+}
+
+function lowerOne(operand: unknown): NativeArgument {
+  return operand instanceof Tensor ? handleOf(operand as Tensor) : (operand as NativeArgument);
 }
 
 function wrapResult(result: NativeResult): Tensor {

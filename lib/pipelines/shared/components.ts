@@ -7,7 +7,7 @@ import type { SaveWeightsOptions } from "../../checkpoint/weights.js";
 import type { Scheduler } from "../../schedulers/contract.js";
 import type { ExecutionOptions, StagedExecution } from "../../torch/execution.js";
 import type { Tensor } from "../../torch/tensor.js";
-import { unexpected } from "../../validate.js";
+import { hasMethods, unexpected } from "../../validate.js";
 
 /** What a pipeline needs of both its networks. */
 export interface NetworkComponent {
@@ -74,13 +74,10 @@ export interface LDMComponents {
 
 /** Check that each component that is given is one, and usable. @throws InvalidArgumentError; LatentDiffusionError `ERR_DISPOSED` */
 export function checkUsable({ vqvae, unet, scheduler }: Partial<LDMComponents>): void {
-  if (unet !== undefined && (typeof unet?.forward !== "function" || typeof unet.stage !== "function"))
-    throw unexpected("a UNet2DModel", "unet", unet);
-  if (vqvae !== undefined && (typeof vqvae?.decode !== "function" || typeof vqvae.stage !== "function"))
-    throw unexpected("a VQModel", "vqvae", vqvae);
-  if (scheduler !== undefined && (typeof scheduler?.step !== "function" || typeof scheduler.clone !== "function")) {
+  if (unet !== undefined && !hasMethods(unet, "forward", "stage")) throw unexpected("a UNet2DModel", "unet", unet);
+  if (vqvae !== undefined && !hasMethods(vqvae, "decode", "stage")) throw unexpected("a VQModel", "vqvae", vqvae);
+  if (scheduler !== undefined && !hasMethods(scheduler, "step", "clone"))
     throw unexpected("a scheduler", "scheduler", scheduler);
-  }
   for (const [name, component] of [
     ["unet", unet],
     ["vqvae", vqvae],

@@ -1,7 +1,7 @@
 import { MAX_TRAIN_TIMESTEPS } from "../../config/fields.js";
 import { InvalidArgumentError, LatentDiffusionError } from "../../errors.js";
 import { op, Tensor } from "../../torch/tensor.js";
-import { checkNumber, unexpected } from "../../validate.js";
+import { checkNumber, isArray, unexpected } from "../../validate.js";
 import { checkGenerators } from "./noise.js";
 
 /** Hold a tensor beyond the step that made it: another handle of the same memory. */
@@ -31,7 +31,7 @@ export function checkSameShape(expected: unknown, expectedName: string, tensor: 
 
 /** Check a list of noise levels, or the like. @throws InvalidArgumentError `ERR_INVALID_ARGUMENT` */
 export function checkNumbers(list: unknown, option: string): readonly number[] {
-  if (!Array.isArray(list) || list.length === 0 || list.length > MAX_TRAIN_TIMESTEPS)
+  if (!isArray(list) || list.length === 0 || list.length > MAX_TRAIN_TIMESTEPS)
     throw unexpected(`an array of 1 to ${MAX_TRAIN_TIMESTEPS} numbers`, option, list);
   return list.map((value, i) => checkNumber(value, `${option}[${i}]`));
 }

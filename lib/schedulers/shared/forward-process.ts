@@ -1,6 +1,6 @@
 import { InvalidArgumentError } from "../../errors.js";
 import { Tensor } from "../../torch/tensor.js";
-import { checkInteger, unexpected } from "../../validate.js";
+import { checkInteger, isArray, unexpected } from "../../validate.js";
 import { type Arithmetic, compute } from "./arithmetic.js";
 
 /**
@@ -59,13 +59,13 @@ function scales(
 }
 
 function checkTimesteps(timesteps: unknown, batch: number, count: number): readonly number[] {
-  const list: readonly unknown[] = Array.isArray(timesteps) ? timesteps : [timesteps];
+  const list: readonly unknown[] = isArray(timesteps) ? timesteps : [timesteps];
   if (list.length !== 1 && list.length !== batch) {
     throw new InvalidArgumentError(
       `Expected one timestep, or ${batch}, one a sample, for timesteps but received ${list.length}`,
     );
   }
-  return list.map((t, i) => checkInteger(t, Array.isArray(timesteps) ? `timesteps[${i}]` : "timesteps", 0, count - 1));
+  return list.map((t, i) => checkInteger(t, isArray(timesteps) ? `timesteps[${i}]` : "timesteps", 0, count - 1));
 }
 
 function checkPair(sample: Tensor, name: string, noise: Tensor): void {

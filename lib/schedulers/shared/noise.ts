@@ -3,7 +3,7 @@ import { InvalidArgumentError } from "../../errors.js";
 import { Generator } from "../../torch/generator.js";
 import type { Device, DType } from "../../native/contract.js";
 import { type Tensor } from "../../torch/tensor.js";
-import { unexpected } from "../../validate.js";
+import { isArray, unexpected } from "../../validate.js";
 import { compute } from "./arithmetic.js";
 
 /**
@@ -38,14 +38,14 @@ export function drawNoise(
  * @throws InvalidArgumentError `ERR_INVALID_ARGUMENT`
  */
 export function checkGenerators(value: unknown, batchSize: number, device: Device): Generator | readonly Generator[] {
-  const list: readonly unknown[] = Array.isArray(value) ? value : [value];
-  if (Array.isArray(value) && value.length !== batchSize) {
+  const list: readonly unknown[] = isArray(value) ? value : [value];
+  if (isArray(value) && value.length !== batchSize) {
     throw new InvalidArgumentError(
       `Expected ${batchSize} generators, one an image, for generator but received an array of length ${value.length}`,
     );
   }
   list.forEach((item, i) => {
-    const option = Array.isArray(value) ? `generator[${i}]` : "generator";
+    const option = isArray(value) ? `generator[${i}]` : "generator";
     if (!(item instanceof Generator)) throw unexpected("a Generator", option, item);
     if (item.device !== "cpu" && item.device !== device) {
       throw new InvalidArgumentError(

@@ -1,7 +1,7 @@
 import type { JsonObject } from "../../files/json.js";
 import { LatentDiffusionError } from "../../errors.js";
 import { Tensor } from "../../torch/tensor.js";
-import { checkNumber, unexpected } from "../../validate.js";
+import { checkNumber, isArray, unexpected } from "../../validate.js";
 import { type Schedule, SchedulerBase } from "../base.js";
 import type { StepOptions } from "../contract.js";
 import { checkSameShape, unsolvable } from "./checks.js";
@@ -58,7 +58,7 @@ export abstract class SigmaScheduler<
     checkSameShape(originalSamples, "originalSamples", noise, "noise");
     const list = typeof timesteps === "number" ? [timesteps] : timesteps;
     const batch = originalSamples.shape[0] ?? 1;
-    if (!Array.isArray(list) || (list.length !== 1 && list.length !== batch))
+    if (!isArray(list) || (list.length !== 1 && list.length !== batch))
       throw unexpected(`one timestep, or ${batch}, one per sample,`, "timesteps", timesteps);
     const fixed = this.beginIndex === undefined ? undefined : (this.stepIndex ?? this.beginIndex);
     const sigmas = list.map((t: number) => this.levelAt(fixed ?? this.indexForTimestep(checkNumber(t, "timesteps"))));
