@@ -13,7 +13,7 @@ export {
 } from "./models/network-model.js";
 export { type ScriptNetwork } from "./models/script-network.js";
 export { type SampleSizes } from "./models/unet-2d/network.js";
-export type { ExecutionOptions, ExecutionTarget, MoveOptions } from "./torch/execution.js";
+export type { ExecutionOptions, ExecutionTarget, MoveOptions, StagedExecution } from "./torch/execution.js";
 export { type UNet2DConfig, type UNet2DConfigKeys } from "./models/unet-2d/config.js";
 export {
   type UNet2DCachedOptions,
@@ -29,28 +29,41 @@ export {
   type Device,
   type DType,
   type DTypeOf,
+  type ModuleInfo,
   type NumericArray,
+  type TypedArrays,
   type WaitPolicy,
 } from "./native/contract.js";
 export { type CacheOptions } from "./pipelines/shared/cache.js";
 export {
   type GenerateOptions,
   type Progress,
+  type RunOptions,
   type StreamEvent,
   type StreamOptions,
 } from "./pipelines/shared/options.js";
 export { type ImageArray, ImagePipelineOutput, type ImagesOf, type OutputType } from "./pipelines/shared/decode.js";
 export { LDMPipeline, type PipelineComponents, type PipelineLoadOptions } from "./pipelines/ldm.js";
 export { type DiffusersComponents, type LoadOptions } from "./pipelines/shared/load-components.js";
-export { type TorchScriptComponents, type TorchScriptOptions } from "./pipelines/shared/torchscript.js";
-export { type DenoisingNetwork, type LatentDecoder, type LDMComponents } from "./pipelines/shared/components.js";
+export {
+  type DenoisingNetwork,
+  type LatentDecoder,
+  type LDMComponents,
+  type NetworkComponent,
+} from "./pipelines/shared/components.js";
 export { type EventStream } from "./pipelines/shared/events.js";
 export {
+  type TorchScriptComponent,
+  type TorchScriptComponents,
   type TorchScriptConfig,
   type TorchScriptDecoder,
+  type TorchScriptOptions,
   type TorchScriptUNet,
 } from "./pipelines/shared/torchscript.js";
-export { type PipelineConfig } from "./checkpoint/model-index.js";
+export { type CheckedConfig, type Config, type ConfigClass } from "./config/config.js";
+export { type Field, type Fields } from "./config/fields.js";
+export { type JsonObject, type JsonValue } from "./files/json.js";
+export { type ComponentName, type PipelineConfig } from "./checkpoint/model-index.js";
 export { type SaveWeightsOptions } from "./checkpoint/weights.js";
 export { configure, runtimeInfo, type RuntimeInfo, type RuntimeOptions } from "./native/open.js";
 export {
@@ -87,12 +100,19 @@ export { type ConsistencyKeys, type ConsistencyScheduler } from "./schedulers/sh
 export { type UniPCMultistepConfigKeys, UniPCMultistepScheduler } from "./schedulers/unipc-multistep.js";
 export { type UniPCSolverType } from "./schedulers/shared/unipc-updates.js";
 export { type EulerConfigKeys, EulerDiscreteScheduler, type EulerStepOptions } from "./schedulers/euler.js";
-export { type SchedulerBase, type TakenStep } from "./schedulers/base.js";
+export {
+  type Schedule,
+  type SchedulerBase,
+  type ScheduleRequest,
+  type StepInput,
+  type TakenStep,
+} from "./schedulers/base.js";
 export { type ConfiguredScheduler, type GivenConfig, type SchedulerClass } from "./schedulers/configured.js";
 export type { Scheduler, SchedulerOutput, SetTimestepsOptions, StepOptions } from "./schedulers/contract.js";
 export {
   type AnyBetaSchedule,
   type BetaSchedule,
+  type NoiseTables,
   type PredictionType,
   type TrainingKeys,
 } from "./schedulers/shared/betas.js";
@@ -101,12 +121,20 @@ export {
   type IntegratorKeys,
   type ExponentialScheduler,
   type ShiftingKeys,
+  type SolverModel,
 } from "./schedulers/shared/exponential-scheduler.js";
 export { type SigmaScheduler, type SigmaSchedulerKeys } from "./schedulers/shared/sigma-scheduler.js";
-export { type MidpointKeys, type MidpointScheduler } from "./schedulers/shared/midpoint-scheduler.js";
-export { type SigmaKeys } from "./schedulers/shared/sigmas.js";
+export {
+  type MidpointKeys,
+  type MidpointSchedule,
+  type MidpointScheduler,
+} from "./schedulers/shared/midpoint-scheduler.js";
+export { type Arithmetic, type Operand } from "./schedulers/shared/arithmetic.js";
+export { type DPMAlgorithm, type DPMLevel, type DPMSolverType } from "./schedulers/shared/dpm-updates.js";
+export { type SigmaKeys, type SigmaSpread } from "./schedulers/shared/sigmas.js";
 export { type SpacingKeys, type TimestepSpacing } from "./schedulers/shared/spacing.js";
 export { type IsolateOptions } from "./torch/isolated-load.js";
-export { ScriptModule, type ScriptArgument, type ScriptLoadOptions, type ScriptResult } from "./torch/script-module.js";
+export { ScriptModule, type ScriptLoadOptions } from "./torch/script-module.js";
+export { type ScriptArgument, type ScriptResult } from "./torch/script-values.js";
 export type { Operators } from "./torch/operators.js";
 export { op, opAsync, Tensor, type TensorTarget } from "./torch/tensor.js";

@@ -15,10 +15,12 @@ const CLASS_NAME = "LDMPipeline";
 /** Its name in the first releases of diffusers; same parts, same work. */
 const OLD_CLASS_NAME = "LatentDiffusionUncondPipeline";
 
-export const COMPONENT_NAMES = ["vqvae", "unet", "scheduler"] as const;
-export type ComponentName = (typeof COMPONENT_NAMES)[number];
+/** A component's name, which is that of its folder. */
+export type ComponentName = "vqvae" | "unet" | "scheduler";
 
-/** The class of each part, `"DDIMScheduler"`; null where the file says `[null, null]`: the caller must bring that part. */
+export const COMPONENT_NAMES: readonly ComponentName[] = ["vqvae", "unet", "scheduler"];
+
+/** The class of each component, `"DDIMScheduler"`; null where the file says `[null, null]`: the caller must bring that component. */
 export type ModelIndex = Readonly<Record<ComponentName, string | null>>;
 
 /**

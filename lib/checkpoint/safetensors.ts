@@ -3,7 +3,7 @@ import { InvalidArgumentError, LatentDiffusionError } from "../errors.js";
 import { settle } from "../native/calls.js";
 import type { CheckpointHandle, NativeWeight } from "../native/contract.js";
 import { native } from "../native/open.js";
-import { lowerWeight, type StoredTensor, type Weight } from "../torch/script-module.js";
+import { lowerWeight, type StoredTensor, type Weight } from "../torch/script-values.js";
 import { replaceFile } from "../files/atomic-file.js";
 import { inSteps } from "../files/json.js";
 import { byteLength, PREFIX_BYTES, readHeader, STORED_DTYPES } from "../files/safetensors-header.js";

@@ -2,7 +2,7 @@ import { mkdir, readdir, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { checkFloatingDType, type FloatingDType } from "../torch/device.js";
 import { throwIfAborted } from "../errors.js";
-import type { Weight } from "../torch/script-module.js";
+import type { Weight } from "../torch/script-values.js";
 import { checkInteger, checkOptions, checkSignal } from "../validate.js";
 import { type PendingFile, raiseIo, replaceFiles, writeWhole } from "../files/atomic-file.js";
 import { stringifyConfig } from "../config/python-json.js";

@@ -7,7 +7,7 @@ import { describeEntry, layOutTensor } from "../files/torch-pickle.js";
 import { settle } from "../native/calls.js";
 import type { CheckpointHandle } from "../native/contract.js";
 import { native } from "../native/open.js";
-import type { StoredTensor } from "../torch/script-module.js";
+import type { StoredTensor } from "../torch/script-values.js";
 import { quote } from "../validate.js";
 import { readLegacyFile } from "./torch-legacy.js";
 import { readZipFile, type TorchContent } from "./torch-zip.js";

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { isFloating } from "../torch/device.js";
 import { LatentDiffusionError } from "../errors.js";
-import type { StoredTensor, Weight } from "../torch/script-module.js";
+import type { StoredTensor, Weight } from "../torch/script-values.js";
 import { readJsonObject } from "../config/config-file.js";
 import { isJsonObject } from "../files/json.js";
 import { SafetensorsFile } from "./safetensors.js";

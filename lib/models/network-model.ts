@@ -15,7 +15,8 @@ import {
   saveWeights,
   type SaveWeightsOptions,
 } from "../checkpoint/weights.js";
-import { ScriptModule, type Weight } from "../torch/script-module.js";
+import { ScriptModule } from "../torch/script-module.js";
+import type { Weight } from "../torch/script-values.js";
 import { Tensor } from "../torch/tensor.js";
 import { checkOptions, checkSignal, checkString, unexpected } from "../validate.js";
 import { initialWeights } from "./initial-weights.js";
@@ -250,7 +251,7 @@ export function checkTensor(value: unknown, option: string, device: Device): Ten
   if (!(value instanceof Tensor)) throw unexpected("a Tensor", option, value);
   if (value.device !== device)
     throw mismatch(`a tensor on ${device}, where the model is,`, option, `one on ${value.device}`);
-  return value;
+  return value as Tensor;
 }
 
 /** The error for a tensor that does not fit: what was expected, for which argument, what came. */

@@ -20,7 +20,7 @@ export const DTYPES: readonly DType[] = [
 export type Device = "cpu" | "cuda" | `cuda:${number}`;
 
 /** The dtypes that a typed array carries by itself. */
-interface TypedArrays {
+export interface TypedArrays {
   float32: Float32Array;
   float64: Float64Array;
   int64: BigInt64Array;

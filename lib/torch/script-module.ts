@@ -4,18 +4,13 @@ import { checkDevice, checkExecution, checkFloatingDType, type FloatingDType, is
 import { abortable, abortableResource, InvalidArgumentError, LatentDiffusionError, throwIfAborted } from "../errors.js";
 import { settle } from "../native/calls.js";
 import type {
-  CheckpointHandle,
   Device,
-  DType,
   ExecutableHandle,
   FlagHandle,
   ModuleHandle,
   ModuleInfo,
   ModuleSpec,
-  NativeArgument,
-  NativeResult,
   NativeWeight,
-  TensorHandle,
 } from "../native/contract.js";
 import { native } from "../native/open.js";
 import {
@@ -29,28 +24,15 @@ import {
 import { checkIsolate, type IsolateOptions, tryInChild } from "./isolated-load.js";
 import { checkScriptFile } from "./script-archive.js";
 import { replaceNamedFile } from "../files/atomic-file.js";
-import { handleOf, Tensor, wrapTensor } from "./tensor.js";
+import {
+  lowerArgument,
+  lowerWeight,
+  raiseResult,
+  type ScriptArgument,
+  type ScriptResult,
+  type Weight,
+} from "./script-values.js";
 import { checkArray, checkBoolean, checkOptions, checkSignal, checkPath, unexpected } from "../validate.js";
-
-/** One parameter's values: a tensor, or a place in an open checkpoint. */
-export type Weight = Tensor | StoredTensor;
-
-/** A tensor of an open checkpoint file, not read yet. */
-export interface StoredTensor {
-  readonly file: CheckpointHandle;
-  readonly dtype: DType;
-  readonly shape: readonly number[];
-  /** Bytes from the start of the file. */
-  readonly offset: number;
-  /** In elements; absent for a contiguous tensor. */
-  readonly strides?: readonly number[];
-}
-
-/** A weight as the addon takes it. */
-export function lowerWeight(weight: Weight): NativeWeight {
-  if (weight instanceof Tensor) return handleOf(weight);
-  return [weight.file, weight.dtype, weight.shape, weight.offset, weight.strides];
-}
 
 /** What {@link ScriptModule.load} takes. */
 export interface ScriptLoadOptions extends MoveOptions {
@@ -59,9 +41,6 @@ export interface ScriptLoadOptions extends MoveOptions {
   /** Load the file in a child process first, for at most a minute or `timeout` milliseconds; default false. */
   isolate?: boolean | IsolateOptions;
 }
-
-export type ScriptArgument = Tensor | number | boolean | null;
-export type ScriptResult = Tensor | number | boolean | readonly ScriptResult[];
 
 interface Execution {
   readonly handle: ExecutableHandle;
@@ -87,7 +66,7 @@ export class ScriptModule {
   #lastMove: Promise<unknown> = Promise.resolve();
 
   /** Not for callers: use {@link ScriptModule.load}. */
-  constructor(internal: typeof INTERNAL, module: ModuleHandle, weights: readonly Weight[] | null) {
+  private constructor(internal: typeof INTERNAL, module: ModuleHandle, weights: readonly Weight[] | null) {
     if (internal !== INTERNAL)
       throw new InvalidArgumentError(
         "ScriptModule is not constructed directly; use ScriptModule.load(path, { trusted: true })",
@@ -132,7 +111,7 @@ export class ScriptModule {
   }
 
   /**
-   * Compile a network that this package wrote.
+   * @internal Compile a network that this package wrote.
    * @param weights by full parameter name; all of them, in the shapes of the spec (callers have checked)
    */
   static async define(
@@ -185,7 +164,7 @@ export class ScriptModule {
     return this.#disposed;
   }
 
-  /** The parameters' values by full name; null for a module that was loaded from a TorchScript file. */
+  /** @internal The parameters' values by full name; null for a module that was loaded from a TorchScript file. */
   get weights(): ReadonlyMap<string, Weight> | null {
     const weights = this.#weights;
     return weights && new Map(this.info.parameters.map(({ name }, i) => [name, weights[i] as Weight]));
@@ -216,8 +195,8 @@ export class ScriptModule {
     throwIfAborted(signal);
     const flag = signal ? flagOf(signal) : null;
     const forward = settle(() => native().moduleForward(handle, method, lowered, flag), this.call);
-    if (!signal || !flag) return raise(await forward);
-    return raise(await abortable(forward, signal, () => native().flagSet(flag)));
+    if (!signal || !flag) return raiseResult(await forward);
+    return raiseResult(await abortable(forward, signal, () => native().flagSet(flag)));
   }
 
   /**
@@ -364,13 +343,4 @@ function flagOf(signal: AbortSignal): FlagHandle {
 
 function disposedError(): LatentDiffusionError {
   return new LatentDiffusionError("ERR_DISPOSED", "This module was disposed");
-}
-
-function lowerArgument(arg: unknown): NativeArgument {
-  return arg instanceof Tensor ? handleOf(arg as Tensor) : (arg as NativeArgument);
-}
-
-function raise(result: NativeResult): ScriptResult {
-  if (Array.isArray(result)) return result.map(raise);
-  return typeof result === "object" ? wrapTensor(result as TensorHandle) : result;
 }

@@ -4,7 +4,7 @@ import t from "tap";
 import type { Tensor } from "../../lib/index.js";
 import { native } from "../../lib/native/open.js";
 import { SafetensorsFile, writeSafetensors } from "../../lib/checkpoint/safetensors.js";
-import type { StoredTensor, Weight } from "../../lib/torch/script-module.js";
+import type { StoredTensor, Weight } from "../../lib/torch/script-values.js";
 import { op, Tensor as T } from "../../lib/torch/tensor.js";
 import { readTensors } from "../support/tensors.js";
 

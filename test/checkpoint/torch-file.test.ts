@@ -4,7 +4,7 @@ import t, { type Test } from "tap";
 import { writeSafetensors } from "../../lib/checkpoint/safetensors.js";
 import { openTorchWeights, TorchFile } from "../../lib/checkpoint/torch-file.js";
 import { PickleObject, type PickleValue } from "../../lib/files/pickle-values.js";
-import type { StoredTensor } from "../../lib/torch/script-module.js";
+import type { StoredTensor } from "../../lib/torch/script-values.js";
 import { readTensors } from "../support/tensors.js";
 
 const FIXTURES = join(__dirname, "..", "fixtures", "torch-save");

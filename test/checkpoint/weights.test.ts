@@ -13,7 +13,7 @@ import {
   saveWeights,
 } from "../../lib/checkpoint/weights.js";
 import type { CheckpointHandle } from "../../lib/native/contract.js";
-import type { StoredTensor, Weight } from "../../lib/torch/script-module.js";
+import type { StoredTensor, Weight } from "../../lib/torch/script-values.js";
 import { readTensors } from "../support/tensors.js";
 
 const SINGLE = "diffusion_pytorch_model.safetensors";

@@ -7,7 +7,7 @@ import { VQ_CLASS } from "../../lib/models/vq/config.js";
 import { pipelineConfig, readModelIndex, writeModelIndex } from "../../lib/checkpoint/model-index.js";
 import { SafetensorsFile, writeSafetensors } from "../../lib/checkpoint/safetensors.js";
 import { matchWeights, openWeights, renameLegacyAttention, saveWeights } from "../../lib/checkpoint/weights.js";
-import type { Weight } from "../../lib/torch/script-module.js";
+import type { Weight } from "../../lib/torch/script-values.js";
 import { readTensors, toTensor } from "../support/tensors.js";
 
 // What Python's libraries wrote is read and written again; a file of the same bytes is one that Python reads alike.

@@ -6,7 +6,7 @@ import { writeSafetensors } from "../../lib/checkpoint/safetensors.js";
 import { openTorchWeights, TorchFile } from "../../lib/checkpoint/torch-file.js";
 import { openWeights } from "../../lib/checkpoint/weights.js";
 import type { PickleValue } from "../../lib/files/pickle-values.js";
-import type { StoredTensor } from "../../lib/torch/script-module.js";
+import type { StoredTensor } from "../../lib/torch/script-values.js";
 
 // What Python's torch.save wrote, live, is read here to the byte.
 

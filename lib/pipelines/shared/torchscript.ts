@@ -6,7 +6,8 @@ import { ScriptNetwork } from "../../models/script-network.js";
 import type { DDIMConfigKeys } from "../../schedulers/ddim.js";
 import { readScheduler, schedulerFromConfig } from "../../schedulers/known.js";
 import type { Scheduler } from "../../schedulers/contract.js";
-import { type ScriptArgument, ScriptModule } from "../../torch/script-module.js";
+import { ScriptModule } from "../../torch/script-module.js";
+import type { ScriptArgument } from "../../torch/script-values.js";
 import { op, Tensor } from "../../torch/tensor.js";
 import { checkInteger, checkOptions, checkSignal, checkString, unexpected } from "../../validate.js";
 import { checkScalingFactor, checkUsable, type DenoisingNetwork, type LatentDecoder } from "./components.js";
@@ -163,12 +164,12 @@ function checkSampleSize(value: unknown): number | readonly number[] | null {
 }
 
 /** A component of a pipeline that runs the `forward` of one TorchScript module. */
-abstract class TorchScriptComponent extends ScriptNetwork {
+export abstract class TorchScriptComponent extends ScriptNetwork {
   protected async run(args: readonly ScriptArgument[], what: string, signal: AbortSignal | undefined): Promise<Tensor> {
     const result = await this.module.call("forward", args, { signal });
     // An export with return_dict=False gives a tuple of one.
     const tensor = Array.isArray(result) ? (result as readonly unknown[])[0] : result;
-    if (tensor instanceof Tensor) return tensor;
+    if (tensor instanceof Tensor) return tensor as Tensor;
     throw new LatentDiffusionError(
       "ERR_TORCHSCRIPT_INVALID",
       `Expected a tensor from the TorchScript ${what} but received ${typeof tensor}`,
@@ -180,6 +181,7 @@ abstract class TorchScriptComponent extends ScriptNetwork {
 export class TorchScriptUNet extends TorchScriptComponent implements DenoisingNetwork {
   readonly config: DenoisingNetwork["config"];
 
+  /** @internal */
   constructor(module: ScriptModule, { in_channels, out_channels, sample_size }: CompleteTorchScriptConfig) {
     super(module);
     this.config = Object.freeze({ in_channels, out_channels, sample_size });
@@ -208,6 +210,7 @@ export class TorchScriptUNet extends TorchScriptComponent implements DenoisingNe
 export class TorchScriptDecoder extends TorchScriptComponent implements LatentDecoder {
   readonly config: LatentDecoder["config"];
 
+  /** @internal */
   constructor(
     module: ScriptModule,
     { in_channels, image_channels, scaling_factor, vae_scale_factor }: CompleteTorchScriptConfig,

@@ -1,7 +1,8 @@
 import type { Operators } from "../../torch/operators.js";
 import { op, Tensor } from "../../torch/tensor.js";
 
-type Operand = Tensor | number;
+/** The second operand of arithmetic: a number is a Python number. */
+export type Operand = Tensor | number;
 
 /**
  * Tensor arithmetic, each method one operator of LibTorch, so that a formula rounds exactly as the same formula in PyTorch. A
