@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { Generator, op, type Tensor } from "../../lib/index.js";
-import type { VQConfigKeys } from "../../lib/models/vq/config.js";
+import { completeVQConfig, type VQConfigKeys } from "../../lib/models/vq/config.js";
 import { VQModel } from "../../lib/models/vq/model.js";
 import type { JsonObject } from "../../lib/files/json.js";
 import { Tensor as TensorClass } from "../../lib/torch/tensor.js";
@@ -242,4 +242,10 @@ t.test("16-bit floats search few codes too", async (t) => {
   const { sample } = await model.decode(Generator.fromSeed(0).randn([1, 3, 2, 2], { dtype: "bfloat16" }));
   t.equal(sample.dtype, "bfloat16");
   t.ok(Array.from(await sample.data(), Number).every(Number.isFinite));
+});
+
+t.test("keys that change nothing may hold anything, as in Python", (t) => {
+  const config = completeVQConfig({ force_upcast: null, sample_size: "large" });
+  t.strictSame([config.force_upcast, config.sample_size], [null, "large"]);
+  t.end();
 });

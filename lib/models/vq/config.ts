@@ -55,16 +55,20 @@ export interface VQConfigKeys {
   readonly mid_block_add_attention: boolean;
   /** Whether decode takes codes instead of latents with `forceNotQuantize`; default false. */
   readonly lookup_from_codebook: boolean;
-  /** Changes nothing; default false. */
-  readonly force_upcast: boolean;
+  /** Changes nothing, whatever it is; default false. */
+  readonly force_upcast: JsonValue;
 }
 
 export type VQConfig = Config<VQConfigKeys>;
 
 const channels = (fallback: number): Field<number> => integer(fallback, { max: MAX_CHANNELS });
 
-/** diffusers only keeps this key. */
-const anything: Field<JsonValue> = { fallback: 32, isFloat: false, check: (value, key) => copyJson(value, key) };
+/** A key that diffusers only keeps. */
+const anything = (fallback: JsonValue): Field<JsonValue> => ({
+  fallback,
+  isFloat: false,
+  check: (value, key) => copyJson(value, key),
+});
 
 /** The class's name, keys and defaults. A file without `scaling_factor` is older than that key, and means 1. */
 export const VQ_CLASS: ConfigClass<VQConfigKeys> = {
@@ -78,7 +82,7 @@ export const VQ_CLASS: ConfigClass<VQConfigKeys> = {
     layers_per_block: integer(1, { min: 0, max: MAX_LAYERS }),
     act_fn: activationField,
     latent_channels: channels(3),
-    sample_size: anything,
+    sample_size: anything(32),
     num_vq_embeddings: integer(256, { max: MAX_EMBEDDINGS }),
     norm_num_groups: channels(32),
     vq_embed_dim: nullable(channels(1)),
@@ -86,7 +90,7 @@ export const VQ_CLASS: ConfigClass<VQConfigKeys> = {
     norm_type: oneOf("group", ["group", "spatial"]),
     mid_block_add_attention: boolean(true),
     lookup_from_codebook: boolean(false),
-    force_upcast: boolean(false),
+    force_upcast: anything(false),
   },
   absentInFile: { scaling_factor: 1 },
 };

@@ -90,7 +90,7 @@ VQS = {
     "vq-no-attention": {**TWO, "mid_block_add_attention": False, "act_fn": "mish"},
     "vq-lookup": {**TWO, "lookup_from_codebook": True, "force_upcast": True},
     "vq-no-layers": {**TWO, "block_out_channels": [16, 16], "layers_per_block": 0, "act_fn": "relu"},
-    "vq-sample-size-null": {**TWO, "sample_size": None},
+    "vq-sample-size-null": {**TWO, "sample_size": None, "force_upcast": None},
     "vq-few-blocks": {**TWO, "block_out_channels": [16, 16], "down_block_types": ["DownEncoderBlock2D"], "up_block_types": ["UpDecoderBlock2D"] * 2},
     "vq-channels": {**TWO, "in_channels": 1, "out_channels": 2, "latent_channels": 6, "sample_size": [16, 24]},
     "vq-few-codes": {**TWO, "num_vq_embeddings": 9, "down_block_types": ["UNetResDownEncoderBlock2D"] * 2, "up_block_types": ["UNetResUpDecoderBlock2D"] * 2},
