@@ -66,3 +66,15 @@ t.test("dispose", (t) => {
   t.match(inspect(Generator.fromSeed(5)), "Generator(cpu, seed 5)");
   t.end();
 });
+
+t.test("a state of PyTorch before version 1.6 is refused, as LibTorch refuses it, and the generator goes on", (t) => {
+  const generator = Generator.fromSeed(5);
+  const state = generator.getState();
+  t.equal(state.length, 5056);
+  // The older form of 5048 bytes lacks a cached float.
+  for (const length of [0, 5047, 5048, 5049, 5055]) {
+    t.throws(() => generator.setState(state.slice(0, length)), { code: "ERR_INVALID_ARGUMENT", message: /5056/ });
+  }
+  t.strictSame(generator.rand([700]).dataSync(), Generator.fromSeed(5).rand([700]).dataSync());
+  t.end();
+});
