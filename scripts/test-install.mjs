@@ -1,12 +1,12 @@
 // `npm run test:install`: publishes all packages on a registry of its own, installs them as users do, and makes pictures with each tool.
-// `-- --quick`: one install with npm and the present Node. `-- --only jest`: the tools whose names contain a word. `-- --keep`: keeps the
+// `-- --quick`: npm and the present Node, one bundler, one test runner; CI runs this. `-- --only jest`: the tools whose names contain a word. `-- --keep`: keeps the
 // folders for a look. `-- --no-pack`: takes the tarballs of the last run.
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { makeFirstPicture, pictureOfCheckout } from "../test/install/first-picture.mjs";
-import { matrix } from "../test/install/matrix.mjs";
+import { matrix, quickMatrix } from "../test/install/matrix.mjs";
 import { startRegistry } from "../test/install/registry.mjs";
 import { Sandbox } from "../test/install/sandbox.mjs";
 import { ensureTools } from "../test/install/tools.mjs";
@@ -63,7 +63,7 @@ async function packEverything(report, libTorchPath) {
 async function testAll(report, folder, registry, { quick, only, keep }) {
   const expected = await pictureOfCheckout();
   const wanted = ({ name }) => only === undefined || name.toLowerCase().includes(only.toLowerCase());
-  const cases = [firstPicture(report), ...(quick ? [] : matrix)];
+  const cases = [firstPicture(report), ...(quick ? quickMatrix : matrix)];
   const totals = { passed: 0, failed: 0 };
   for (const [index, { project, node = process.execPath, versions, install, runs }] of cases.entries()) {
     const chosen = runs.filter(wanted).filter((run) => existsSync(run.node ?? node));

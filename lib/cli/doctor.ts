@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { runtimeInfo, type RuntimeInfo } from "../index.js";
+import { explainUnfitCpu } from "../native/host.js";
 import { type LibTorchCandidate, libTorchCandidates } from "../native/libtorch.js";
 import { findBinaryPackage, PACKAGE_ROOT } from "../native/packages.js";
 import type { Invocation, Values } from "./command.js";
@@ -102,7 +103,8 @@ function parseProbe(text: string): Probe | undefined {
 
 function deadChild(endedBy: string | null | undefined, stderr: string): Probe {
   const how = endedBy ? `was ended by ${endedBy}` : "ended early";
-  const hint = endedBy === "SIGILL" ? ": this CPU lacks an instruction that LibTorch uses" : "";
+  const hint =
+    endedBy === "SIGILL" ? `: ${explainUnfitCpu() ?? "this CPU lacks an instruction that a library uses"}` : "";
   const fault = {
     code: "ERR_INTERNAL",
     error: `The process that tried it ${how}${hint}. ${stderr.slice(-500)}`.trim(),
@@ -117,6 +119,8 @@ function addonFolder(): string | undefined {
 }
 
 function sharpVersion(): string | Fault {
+  const unfit = explainUnfitCpu();
+  if (unfit !== undefined) return { code: "ERR_ADDON_NOT_FOUND", error: unfit };
   try {
     const sharp = createRequire(__filename)("sharp") as { versions: { sharp?: string } };
     return sharp.versions.sharp ?? "unknown version";

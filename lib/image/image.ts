@@ -5,6 +5,7 @@ import type * as sharp from "sharp";
 import { InvalidArgumentError, LatentDiffusionError } from "../errors.js";
 import { raiseIo, replaceFile, writeWhole } from "../files/atomic-file.js";
 import { checkInteger, checkOneOf, checkOptions, checkPlainObject, checkString, unexpected } from "../validate.js";
+import { explainUnfitCpu } from "../native/host.js";
 
 /** The file formats that images are written in, with the options of the installed sharp for each. */
 export interface ImageFormatOptions {
@@ -157,6 +158,12 @@ let loaded: Sharp | undefined;
 
 /** Load sharp on first use: it opens a library of 20 MB that a caller of tensors or arrays never needs. */
 function loadSharp(): Sharp {
+  const unfit = loaded === undefined ? explainUnfitCpu() : undefined;
+  if (unfit !== undefined)
+    throw new LatentDiffusionError(
+      "ERR_ADDON_NOT_FOUND",
+      `Pictures cannot be written: ${unfit}; image.data has the pixels without it`,
+    );
   try {
     loaded ??= require("sharp") as Sharp;
     return loaded;

@@ -50,7 +50,7 @@ function readInstructions(): ReadonlySet<string> | undefined {
  * @returns the cause and the command that mends it; undefined if nothing speaks against them
  */
 export function explainUnfitHost(host: Host): string | undefined {
-  const { platform, libc, glibcVersion, instructions } = host;
+  const { libc, glibcVersion } = host;
   if (libc === "musl") {
     return (
       "This system has musl (Alpine Linux), and the binaries need glibc: PyTorch has no build for musl. Use an image with glibc: " +
@@ -63,17 +63,26 @@ export function explainUnfitHost(host: Host): string | undefined {
       "Use a newer system, or a container: `docker run -it node:22-slim`"
     );
   }
-  const missing =
-    platform === "linux-x64" ? NEEDED_INSTRUCTIONS.filter((name) => instructions?.has(name) === false) : [];
+  return undefined;
+}
+
+/** What sharp's prebuilt binaries use without asking (x86-64-v2). LibTorch and this package's kernels ask, and do without. */
+const NEEDED_BY_SHARP = ["ssse3", "sse4_1", "sse4_2"];
+
+/**
+ * Say why pictures cannot be written on a CPU: sharp would end the process with SIGILL as it is loaded.
+ * @param host default: this machine
+ * @returns the cause and what mends it; undefined if nothing speaks against it
+ */
+export function explainUnfitCpu({ platform, instructions }: Host = thisHost()): string | undefined {
+  const needed = platform === "linux-x64" ? NEEDED_BY_SHARP : [];
+  const missing = needed.filter((name) => instructions?.has(name) === false);
   if (missing.length === 0) return undefined;
   return (
-    `This CPU lacks ${missing.join(", ")}, which LibTorch needs. A virtual machine often hides what its host has: start it with the host's CPU ` +
+    `this CPU lacks ${missing.join(", ")}, which sharp needs. A virtual machine often hides what its host has: start it with the host's CPU ` +
     "(`qemu-system-x86_64 -cpu host`; in Proxmox and libvirt, the CPU type `host`)"
   );
 }
-
-/** What LibTorch's libraries use without asking the CPU. */
-const NEEDED_INSTRUCTIONS = ["ssse3", "sse4_1", "sse4_2"];
 
 function isOlder(version: string, than: string): boolean {
   const [major = 0, minor = 0] = version.split(".").map(Number);

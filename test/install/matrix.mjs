@@ -203,3 +203,9 @@ const typeScript = {
 
 /** @type {readonly Case[]} */
 export const matrix = [nodeVersions, bun, deno, pnpm, ...yarn, vitest, ...jest, vite, esbuild, webpack, typeScript];
+
+/**
+ * The short cut: one bundler and one test runner.
+ * @type {readonly Case[]}
+ */
+export const quickMatrix = [esbuild, { ...vitest, runs: vitest.runs.slice(0, 1) }];

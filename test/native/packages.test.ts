@@ -2,7 +2,7 @@ import { cpSync, mkdirSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import t from "tap";
-import { explainUnfitHost, type Host, thisHost } from "../../lib/native/host.js";
+import { explainUnfitCpu, explainUnfitHost, type Host, thisHost } from "../../lib/native/host.js";
 import { PACKAGE_ROOT } from "../../lib/native/libtorch.js";
 import { type explainMissingPackage, type findBinaryPackage, PLATFORM } from "../../lib/native/packages.js";
 
@@ -92,11 +92,23 @@ t.test("a machine on which no binary can run, whatever is installed", (t) => {
     [{ libc: "musl", glibcVersion: undefined }, /has musl .* `FROM node:22-slim` instead of/],
     [{ glibcVersion: "2.27" }, /has glibc 2\.27, and the binaries need 2\.28 .* `docker run -it node:22-slim`/],
     [{ glibcVersion: "2.5" }, /has glibc 2\.5,/],
-    [{ instructions: new Set(["sse2"]) }, /This CPU lacks ssse3, sse4_1, sse4_2, .*`qemu-system-x86_64 -cpu host`/],
+    [{ instructions: new Set(["sse2"]) }, /not installed/],
     [{ platform: "linux-arm64", instructions: new Set(["asimd"]) }, /libtorch-linux-arm64 is not installed/],
     [{ platform: "linux-ia32" }, /no prebuilt binaries for linux-ia32, .* `npm run setup`/],
   ];
   for (const [host, explanation] of cases) t.match(explain("libTorch", { ...fit, ...host }), explanation);
+  t.end();
+});
+
+t.test("a CPU that sharp would end the process on", (t) => {
+  const host: Host = { platform: "linux-x64", libc: "glibc", instructions: new Set(["ssse3", "sse4_1", "sse4_2"]) };
+  t.equal(explainUnfitCpu(host), undefined);
+  t.match(
+    explainUnfitCpu({ ...host, instructions: new Set(["ssse3"]) }),
+    /lacks sse4_1, sse4_2, .*`qemu-system-x86_64 -cpu host`/,
+  );
+  t.equal(explainUnfitCpu({ ...host, instructions: undefined }), undefined, "it cannot be told");
+  t.equal(explainUnfitCpu({ ...host, platform: "linux-arm64", instructions: new Set(["asimd"]) }), undefined);
   t.end();
 });
 
@@ -105,5 +117,6 @@ t.test("this machine is described, and fits", { skip: process.platform !== "linu
   t.match(host, { platform: PLATFORM, libc: "glibc", glibcVersion: /^2\.\d+$/ });
   t.ok((host.instructions?.size ?? 0) > 5, "instruction sets are read from the first kilobytes");
   t.equal(explainUnfitHost(host), undefined);
+  t.equal(explainUnfitCpu(), undefined);
   t.end();
 });
