@@ -129,6 +129,7 @@ export class DDIMInverseScheduler extends SchedulerBase<DDIMInverseConfigKeys, S
   /** Look a step's alphas up, and refuse a step that divides by zero or takes the root of less. */
   #alphas(timestep: number): StepAlphas {
     const { num_train_timesteps: total, set_alpha_to_one: beginsAtOne, prediction_type: type } = this.config;
+    const { clip_sample: clips } = this.config;
     const table = this.tables.alphasCumprod;
     const from = Math.min(timestep - Math.floor(total / (this.numInferenceSteps ?? total)), total - 1);
     const alpha = from >= 0 ? table[from] : beginsAtOne ? 1 : table[0];
@@ -140,7 +141,8 @@ export class DDIMInverseScheduler extends SchedulerBase<DDIMInverseConfigKeys, S
         timestep,
         `the betas leave ${alpha} and ${alphaNext} of the sample's variance, which must be from 0 to 1`,
       );
-    if (type === "epsilon" && alpha === 0)
+    // Clipping brings infinities back.
+    if (type === "epsilon" && alpha === 0 && !clips)
       throw this.#cannotStep(timestep, "nothing of the sample is left where the step begins: the betas are too large");
     if (type === "sample" && Math.fround(1 - alpha) === 0)
       throw this.#cannotStep(

@@ -1,5 +1,5 @@
 import type { ConfigClass } from "../config/config.js";
-import { boolean, integer, oneOf, only, renamed, unsupported } from "../config/fields.js";
+import { boolean, integer, oneOf, renamed, unsupported } from "../config/fields.js";
 import type { Tensor } from "../torch/tensor.js";
 import { checkOptions } from "../validate.js";
 import type { GivenConfig, StepInput, TakenStep } from "./base.js";
@@ -13,6 +13,7 @@ import {
   type ExponentialKeys,
   ExponentialScheduler,
   lambdaField,
+  varianceTypeField,
   shiftingFields,
   type ShiftingKeys,
   type SolverModel,
@@ -39,8 +40,8 @@ export interface DPMSolverMultistepConfigKeys extends ExponentialKeys, ShiftingK
   final_sigmas_type: "zero" | "sigma_min";
   /** Skip timesteps whose log(alpha / sigma) is below this; default -Infinity. */
   lambda_min_clipped: number;
-  /** Only null: networks that predict a variance too are not run. */
-  variance_type: null;
+  /** Unused; networks that predict a variance too (`"learned"`, `"learned_range"`) are not run. Default null. */
+  variance_type: string | null;
   /** Rescale the betas so that the last timestep is nearly pure noise; default false. @see https://arxiv.org/abs/2305.08891 */
   rescale_betas_zero_snr: boolean;
 }
@@ -65,7 +66,7 @@ export const DPM_MULTISTEP_CLASS: ConfigClass<DPMSolverMultistepConfigKeys> = {
     use_lu_lambdas: boolean(false),
     final_sigmas_type: oneOf("zero", ["zero", "sigma_min"]),
     lambda_min_clipped: lambdaField(),
-    variance_type: only(null),
+    variance_type: varianceTypeField,
     rescale_betas_zero_snr: boolean(false),
     ...shiftingFields,
   },

@@ -1,5 +1,5 @@
 import type { ConfigClass } from "../config/config.js";
-import { boolean, integer, oneOf, only, renamed, unsupported } from "../config/fields.js";
+import { boolean, integer, oneOf, renamed, unsupported } from "../config/fields.js";
 import { type Tensor } from "../torch/tensor.js";
 import { checkOptions } from "../validate.js";
 import type { GivenConfig, StepInput, TakenStep } from "./base.js";
@@ -12,6 +12,7 @@ import {
   integratorFields,
   type IntegratorKeys,
   lambdaField,
+  varianceTypeField,
   shiftingFields,
   type ShiftingKeys,
 } from "./shared/exponential-scheduler.js";
@@ -41,8 +42,8 @@ export interface DPMSolverSinglestepConfigKeys extends IntegratorKeys, ShiftingK
   final_sigmas_type: "zero" | "sigma_min";
   /** Skip timesteps whose log(alpha / sigma) is below this; default -Infinity. */
   lambda_min_clipped: number;
-  /** Only null: networks that predict a variance too are not run. */
-  variance_type: null;
+  /** Unused; networks that predict a variance too (`"learned"`, `"learned_range"`) are not run. Default null. */
+  variance_type: string | null;
 }
 
 const ALGORITHMS: readonly DPMSinglestepAlgorithm[] = ["dpmsolver", "dpmsolver++", "sde-dpmsolver++"];
@@ -63,7 +64,7 @@ export const DPM_SINGLESTEP_CLASS: ConfigClass<DPMSolverSinglestepConfigKeys> = 
     lower_order_final: boolean(false),
     final_sigmas_type: oneOf("zero", ["zero", "sigma_min"]),
     lambda_min_clipped: lambdaField(),
-    variance_type: only(null),
+    variance_type: varianceTypeField,
     ...shiftingFields,
   },
 };

@@ -1,10 +1,11 @@
 import type { ConfigClass } from "../config/config.js";
+import type { Tensor } from "../torch/tensor.js";
 import { boolean, unsupported } from "../config/fields.js";
 import { checkOptions } from "../validate.js";
 import { type GivenConfig, type Schedule, type ScheduleRequest, type StepInput, type TakenStep } from "./base.js";
 import type { StepOptions } from "./contract.js";
-import { checkStepGenerator } from "./shared/checks.js";
-import type { Arithmetic } from "./shared/arithmetic.js";
+import { checkStepGenerator, unsolvable } from "./shared/checks.js";
+import { type Arithmetic, compute } from "./shared/arithmetic.js";
 import {
   type NoiseTables,
   predictionField,
@@ -62,6 +63,17 @@ export class EulerAncestralDiscreteScheduler extends SigmaScheduler<EulerAncestr
     checkOptions(options, ["eta", "generator"], "EulerAncestralDiscreteScheduler.checkSteps");
     this.#checkPrediction();
     this.checkLevels();
+    for (const [i, timestep] of this.timesteps.entries()) {
+      const down = compute((torch) => splitLevel(torch, this.levelAt(i), this.levelAt(i + 1)).sigmaDown);
+      const value = Number(down.dataSync()[0]);
+      down.dispose();
+      if (!Number.isFinite(value))
+        throw unsolvable(
+          this.className,
+          `timestep ${timestep}`,
+          `in float32 the noise level falls too far at once, from ${this.levelAt(i)} to ${this.levelAt(i + 1)}; take more steps`,
+        );
+    }
   }
 
   protected override makeTables(): NoiseTables {
@@ -83,15 +95,12 @@ export class EulerAncestralDiscreteScheduler extends SigmaScheduler<EulerAncestr
     this.#checkPrediction();
     const sample = upcast(torch, given);
     const from = torch.scalar(this.levelAt(index));
-    const to = torch.scalar(this.levelAt(index + 1));
 
     // 1. The clean sample
     const predOriginalSample = this.predictOriginal(torch, modelOutput, sample, from);
 
     // 2. How much of the next level is fresh noise
-    const [from2, to2] = [torch.pow(from, 2), torch.pow(to, 2)];
-    const sigmaUp = torch.pow(torch.div(torch.mul(to2, torch.sub(from2, to2)), from2), 0.5);
-    const sigmaDown = torch.pow(torch.sub(to2, torch.pow(sigmaUp, 2)), 0.5);
+    const { sigmaUp, sigmaDown } = splitLevel(torch, this.levelAt(index), this.levelAt(index + 1));
 
     // 3. Euler's step down, then the noise
     const derivative = torch.div(torch.sub(sample, predOriginalSample), from);
@@ -105,4 +114,15 @@ export class EulerAncestralDiscreteScheduler extends SigmaScheduler<EulerAncestr
     const { prediction_type: type } = this.config;
     if (type === "sample") throw unsupported("prediction_type", '"epsilon" or "v_prediction" to step', type);
   }
+}
+
+/** Split a noise level into that where Euler's step goes, and that of the fresh noise, which rounding may make NaN. */
+function splitLevel(
+  torch: Arithmetic,
+  from: number,
+  to: number,
+): { readonly sigmaUp: Tensor; readonly sigmaDown: Tensor } {
+  const [from2, to2] = [torch.pow(torch.scalar(from), 2), torch.pow(torch.scalar(to), 2)];
+  const sigmaUp = torch.pow(torch.div(torch.mul(to2, torch.sub(from2, to2)), from2), 0.5);
+  return { sigmaUp, sigmaDown: torch.pow(torch.sub(to2, torch.pow(sigmaUp, 2)), 0.5) };
 }

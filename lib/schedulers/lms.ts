@@ -3,7 +3,7 @@ import type { Tensor } from "../torch/tensor.js";
 import { checkInteger, checkOptions } from "../validate.js";
 import { type GivenConfig, type Schedule, type ScheduleRequest, type StepInput, type TakenStep } from "./base.js";
 import type { StepOptions } from "./contract.js";
-import { keep } from "./shared/checks.js";
+import { keep, unsolvable } from "./shared/checks.js";
 import type { Arithmetic } from "./shared/arithmetic.js";
 import { predictionField, type PredictionType, trainingFields, type TrainingKeys } from "./shared/betas.js";
 import { integrate } from "./shared/quadrature.js";
@@ -57,6 +57,13 @@ export class LMSDiscreteScheduler extends SigmaScheduler<LMSConfigKeys, LMSStepO
   override checkSteps(options?: StepOptions): void {
     checkOptions(options, ["eta", "generator"], "LMSDiscreteScheduler.checkSteps");
     this.checkLevels();
+    const twice = this.timesteps.findIndex((_, i) => i > 0 && this.levelAt(i) === this.levelAt(i - 1));
+    if (twice > 0)
+      throw unsolvable(
+        this.className,
+        `step ${twice}, timestep ${this.timesteps[twice]}`,
+        "its noise level is that of the step before; take fewer steps",
+      );
   }
 
   protected override schedule({ count }: ScheduleRequest): Schedule {

@@ -14,6 +14,7 @@ import {
   type ExponentialKeys,
   ExponentialScheduler,
   lambdaField,
+  varianceTypeField,
 } from "./shared/exponential-scheduler.js";
 import { addNoise } from "./shared/forward-process.js";
 import { drawLike } from "./shared/noise.js";
@@ -32,8 +33,8 @@ export interface SASolverConfigKeys extends ExponentialKeys {
   lower_order_final: boolean;
   /** Skip timesteps whose log(alpha / sigma) is below this; default -Infinity. */
   lambda_min_clipped: number;
-  /** Only null: networks that predict a variance too are not run. */
-  variance_type: null;
+  /** Unused; networks that predict a variance too (`"learned"`, `"learned_range"`) are not run. Default null. */
+  variance_type: string | null;
 }
 
 /** The class's name, keys and defaults. */
@@ -47,7 +48,7 @@ export const SA_SOLVER_CLASS: ConfigClass<SASolverConfigKeys> = {
     algorithm_type: oneOf("data_prediction", ["data_prediction", "noise_prediction"]),
     lower_order_final: boolean(true),
     lambda_min_clipped: lambdaField(),
-    variance_type: only(null),
+    variance_type: varianceTypeField,
   },
 };
 

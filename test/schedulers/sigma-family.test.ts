@@ -45,3 +45,12 @@ t.test("ancestral sampling refuses sample prediction before a run, as diffusers 
   scheduler.setTimesteps(3);
   t.throws(() => scheduler.checkSteps(), { code: "ERR_CONFIG_UNSUPPORTED", message: /prediction_type/ });
 });
+
+t.test("schedules that diffusers makes NaN of are refused before a run", async (t) => {
+  const lms = new LMSDiscreteScheduler({ trained_betas: [0.1, 0.2] });
+  lms.setTimesteps(4);
+  t.throws(() => lms.checkSteps(), { code: "ERR_CONFIG_UNSUPPORTED", message: /step before/ });
+  const ancestral = new EulerAncestralDiscreteScheduler({ beta_schedule: "squaredcos_cap_v2" });
+  ancestral.setTimesteps(4);
+  t.throws(() => ancestral.checkSteps(), { code: "ERR_CONFIG_UNSUPPORTED", message: /take more steps/ });
+});

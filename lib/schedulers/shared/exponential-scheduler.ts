@@ -1,4 +1,4 @@
-import { boolean, type Field, type Fields, float, oneOf, only } from "../../config/fields.js";
+import { boolean, type Field, type Fields, float, oneOf, only, unsupported } from "../../config/fields.js";
 import { LatentDiffusionError } from "../../errors.js";
 import { Tensor } from "../../torch/tensor.js";
 import { checkNumber, unexpected } from "../../validate.js";
@@ -54,13 +54,13 @@ export interface ShiftingKeys {
   /** Only false, as `use_flow_sigmas`. */
   use_dynamic_shifting: boolean;
   /** Unused without shifting. */
-  time_shift_type: "exponential";
+  time_shift_type: "exponential" | "linear";
 }
 
 /** The fields of {@link ShiftingKeys}. */
 export const shiftingFields: Fields<ShiftingKeys> = {
   use_dynamic_shifting: only(false),
-  time_shift_type: oneOf("exponential", ["exponential"]),
+  time_shift_type: oneOf("exponential", ["exponential", "linear"]),
 };
 
 /** The field of `lambda_min_clipped`: a number or -Infinity. */
@@ -72,6 +72,16 @@ export function lambdaField(): Field<number> {
     check: (value, key) => (value === -Infinity ? value : finite.check(value, key)),
   };
 }
+
+/** The field of `variance_type`: DDPM's names say nothing here, but `"learned"` and `"learned_range"` are of other networks. */
+export const varianceTypeField: Field<string | null> = {
+  fallback: null,
+  isFloat: false,
+  check: (value, key) => {
+    if (value === null || (typeof value === "string" && !value.startsWith("learned"))) return value;
+    throw unsupported(key, "null, or a variance that the network does not predict,", value);
+  },
+};
 
 /** What a step makes of the network's output: what the solver follows, and the clean sample that goes with it. */
 export interface SolverModel {
