@@ -120,11 +120,14 @@ export class Image {
   }
 
   /**
-   * Write a file in the format that its extension names; the name stands for a whole picture at any time.
+   * Write a file in the format that its extension names. The file appears under its name only when it is complete.
    * @param path ends in .png, .jpg, .jpeg, .webp, .avif, .tif, .tiff or .gif; its folder exists
    * @param options sharp's for the format
    * @throws InvalidArgumentError for another extension; LatentDiffusionError `ERR_IO`, and what {@link toBuffer} throws
    * @see PIL.Image.Image.save
+   * @example
+   * await images[0]?.save("face.png");
+   * await images[0]?.save("face.jpg", { quality: 90 });
    */
   async save(path: string, options?: ImageFormatOptions[ImageFormat]): Promise<void> {
     const extension = extname(checkString(path, "path"));

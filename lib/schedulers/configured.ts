@@ -61,6 +61,8 @@ export abstract class ConfiguredScheduler<Keys extends object> {
    * @param overrides values to take instead
    * @throws LatentDiffusionError `ERR_CONFIG_UNSUPPORTED` naming key and value; InvalidArgumentError for an unknown key of `overrides`
    * @see diffusers.ConfigMixin.from_config
+   * @example
+   * pipe.scheduler = DDIMScheduler.fromConfig(pipe.scheduler.config, { timestep_spacing: "trailing" });
    */
   static fromConfig<K extends object, Instance>(
     this: SchedulerClass<K, Instance>,

@@ -60,6 +60,8 @@ export class UNet2DModel extends NetworkModel<UNet2DConfigKeys> {
    *   float32, where Python would cut it off
    * @returns `sample` `[batch, out_channels, height, width]`
    * @throws InvalidArgumentError `ERR_INVALID_ARGUMENT`; AbortError; LatentDiffusionError `ERR_OUT_OF_MEMORY`, `ERR_DISPOSED`
+   * @example
+   * const { sample } = await unet.forward(latents, timestep);
    */
   async forward(sample: Tensor, timestep: number | Tensor, options?: UNet2DForwardOptions): Promise<UNet2DOutput> {
     const { classLabels, signal } = checkOptions(options, ["classLabels", "signal"], "UNet2DModel.forward");

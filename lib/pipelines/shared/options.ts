@@ -31,7 +31,7 @@ export interface Progress {
 export interface RunOptions<Type extends OutputType> {
   /** Number of images; default 1. */
   batchSize?: number;
-  /** Where all noise is drawn from: one for the batch, or an array of exactly one an image. */
+  /** Where all noise is drawn from: one for the batch, or an array of exactly one per image. */
   generator?: Generator | readonly Generator[];
   /** Instead of a generator: `Generator.fromSeed(seed)` for this run. Default: a random one. */
   seed?: number | bigint;
@@ -71,7 +71,7 @@ export interface StreamOptions<Type extends OutputType = "image"> extends RunOpt
 
 /** One event of {@link LDMPipeline.stream}: one after each step, and a last one with the images. */
 export interface StreamEvent<Type extends OutputType = "image"> extends Progress {
-  /** What the clean images are predicted to be, as small as the latents, one an image; their colours only resemble the images'. */
+  /** What the clean images are predicted to be, as small as the latents, one per image; their colours only resemble the images'. */
   readonly preview?: readonly Image[];
   /** In the last event only. */
   readonly images?: ImagesOf<Type>;
@@ -242,7 +242,7 @@ function latentSize({ unet, vqvae }: LDMComponents, height: unknown, width: unkn
     }
     if (scale === undefined)
       throw new InvalidArgumentError(
-        `Expected no ${option}: the config does not say by how much the decoder enlarges (vae_scale_factor)`,
+        `Expected no ${option}: the config does not say the decoder's scale factor (vae_scale_factor)`,
       );
     const step = scale * multiple;
     const checked = checkInteger(pixels, option, scale * least);
