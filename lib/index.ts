@@ -43,7 +43,13 @@ export {
   type StreamOptions,
 } from "./pipelines/shared/options.js";
 export { type ImageArray, ImagePipelineOutput, type ImagesOf, type OutputType } from "./pipelines/shared/decode.js";
-export { LDMPipeline, type PipelineComponents, type PipelineLoadOptions } from "./pipelines/ldm.js";
+export {
+  type DownloadOptions,
+  LDMPipeline,
+  type PipelineComponents,
+  type PipelineLoadOptions,
+  type PushOptions,
+} from "./pipelines/ldm.js";
 export { type DiffusersComponents, type LoadOptions } from "./pipelines/shared/load-components.js";
 export {
   type DenoisingNetwork,
@@ -60,6 +66,8 @@ export {
   type TorchScriptOptions,
   type TorchScriptUNet,
 } from "./pipelines/shared/torchscript.js";
+export { type PushedCommit } from "./hub/upload.js";
+export { type DownloadProgress, type HubOptions } from "./hub/options.js";
 export { type CheckedConfig, type Config, type ConfigClass } from "./config/config.js";
 export { type Field, type Fields } from "./config/fields.js";
 export { type JsonObject, type JsonValue } from "./files/json.js";

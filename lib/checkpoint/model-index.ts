@@ -10,7 +10,8 @@ import {
   writeConfig,
 } from "../config/config-file.js";
 
-const FILE_NAME = "model_index.json";
+/** The file that makes a folder a pipeline's. */
+export const INDEX_FILE = "model_index.json";
 const CLASS_NAME = "LDMPipeline";
 /** Its name in the first releases of diffusers; same parts, same work. */
 const OLD_CLASS_NAME = "LatentDiffusionUncondPipeline";
@@ -30,7 +31,7 @@ export type ModelIndex = Readonly<Record<ComponentName, string | null>>;
  * @see diffusers.DiffusionPipeline.from_pretrained
  */
 export async function readModelIndex(folder: string): Promise<ModelIndex> {
-  const path = join(folder, FILE_NAME);
+  const path = join(folder, INDEX_FILE);
   const { _class_name: className, ...rest } = await readJsonObject(path);
   if (className === undefined) throw invalid(path, "it has no _class_name");
   if (className !== CLASS_NAME && className !== OLD_CLASS_NAME) {
@@ -84,12 +85,12 @@ export function pipelineConfig(index: ModelIndex): PipelineConfig {
  * @throws LatentDiffusionError `ERR_IO`
  */
 export async function writeModelIndex(folder: string, config: PipelineConfig): Promise<void> {
-  await writeConfig(folder, FILE_NAME, { className: CLASS_NAME, fields: {} }, config);
+  await writeConfig(folder, INDEX_FILE, { className: CLASS_NAME, fields: {} }, config);
 }
 
 /** Take `model_index.json` away, so that a folder is not read while its parts are replaced. */
 export async function removeModelIndex(folder: string): Promise<void> {
-  const path = join(folder, FILE_NAME);
+  const path = join(folder, INDEX_FILE);
   await rm(path, { force: true }).catch(raiseIo(`Cannot remove ${path}`));
 }
 

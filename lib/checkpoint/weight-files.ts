@@ -100,6 +100,28 @@ export function weightsNotFound(
   return new LatentDiffusionError("ERR_CHECKPOINT_NOT_FOUND", `${wanted}, but ${advice.join("; ")}`);
 }
 
+/** The file to begin with, of one set of weights. */
+export interface ChosenWeights {
+  readonly name: string;
+  readonly format: WeightFormat;
+  /** Whether it is the list of the shards, else it holds all weights. */
+  readonly isIndex: boolean;
+}
+
+/**
+ * Choose among the files of a component's folder: an index before a single file, safetensors before `.bin`.
+ * @returns undefined where there are no weights of this variant
+ * @throws InvalidArgumentError for a variant that could not be part of a plain file name
+ */
+export function chooseWeights(names: ReadonlySet<string>, variant: string | undefined): ChosenWeights | undefined {
+  for (const format of WEIGHT_FORMATS) {
+    const { index, legacyIndex, single } = weightFiles(variant, format);
+    const found = [index, legacyIndex, single].find((name) => name !== null && names.has(name));
+    if (found) return { name: found, format, isIndex: found !== single };
+  }
+  return undefined;
+}
+
 /** Join names for a message, the first ones of many. */
 export function shortList(names: readonly string[], limit = 12): string {
   const shown = names.slice(0, limit).join(", ");

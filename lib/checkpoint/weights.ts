@@ -7,10 +7,10 @@ import { isJsonObject } from "../files/json.js";
 import { SafetensorsFile } from "./safetensors.js";
 import { openTorchWeights } from "./torch-file.js";
 import {
+  checkVariant,
+  chooseWeights,
   listFolder,
   shortList,
-  WEIGHT_FORMATS,
-  weightFiles,
   type WeightFormat,
   weightsNotFound,
 } from "./weight-files.js";
@@ -47,17 +47,16 @@ const OPENERS: Readonly<Record<WeightFormat, (path: string) => Promise<WeightFil
  * @see diffusers.ModelMixin.from_pretrained
  */
 export async function openWeights(folder: string, options: { variant?: string } = {}): Promise<OpenWeights> {
+  const { variant } = options;
   // Before the folder is looked at: an option that cannot be is the caller's mistake.
-  const formats = WEIGHT_FORMATS.map((format) => [format, weightFiles(options.variant, format)] as const);
+  if (variant !== undefined) checkVariant(variant);
   const names = await listFolder(folder);
-  for (const [format, { index, legacyIndex, single }] of formats) {
-    const found = [index, legacyIndex].find((name) => name !== null && names.has(name));
-    if (found) return openShards(folder, found, names, format);
-    if (!names.has(single)) continue;
-    const { path, tensors, dispose } = await openFile(format, join(folder, single));
-    return { tensors, files: [path], dispose };
-  }
-  throw weightsNotFound(folder, names, options.variant);
+  const chosen = chooseWeights(names, variant);
+  if (chosen === undefined) throw weightsNotFound(folder, names, variant);
+  const { name, format, isIndex } = chosen;
+  if (isIndex) return openShards(folder, name, names, format);
+  const { path, tensors, dispose } = await openFile(format, join(folder, name));
+  return { tensors, files: [path], dispose };
 }
 
 async function openFile(format: WeightFormat, path: string): Promise<WeightFile> {
@@ -70,11 +69,7 @@ async function openFile(format: WeightFormat, path: string): Promise<WeightFile>
  * @throws LatentDiffusionError `ERR_CHECKPOINT_NOT_FOUND` if there is no such folder
  */
 export async function hasVariant(folder: string, variant: string): Promise<boolean> {
-  const files = WEIGHT_FORMATS.map((format) => weightFiles(variant, format));
-  const names = await listFolder(folder);
-  return files.some(({ index, legacyIndex, single }) =>
-    [index, legacyIndex, single].some((name) => name !== null && names.has(name)),
-  );
+  return chooseWeights(await listFolder(folder), checkVariant(variant)) !== undefined;
 }
 
 async function openShards(
@@ -108,7 +103,13 @@ async function openShards(
   }
 }
 
-async function readWeightMap(path: string, format: WeightFormat): Promise<ReadonlyMap<string, string>> {
+/**
+ * Read which shard holds each tensor.
+ * @param path of the index
+ * @returns plain file names, by the names of the tensors
+ * @throws LatentDiffusionError `ERR_CHECKPOINT_INVALID`, also for a shard whose name is a path
+ */
+export async function readWeightMap(path: string, format: WeightFormat): Promise<ReadonlyMap<string, string>> {
   const { weight_map: weightMap } = await readJsonObject(path);
   if (!isJsonObject(weightMap)) throw invalid(path, "it has no weight_map object");
   const entries = Object.entries(weightMap).map(([name, shard]): [string, string] => [

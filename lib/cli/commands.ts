@@ -1,6 +1,7 @@
 import { build } from "./build.js";
 import { type Command, defineCommand, type OptionTable } from "./command.js";
 import { doctor } from "./doctor.js";
+import { download } from "./download.js";
 import { generate } from "./generate.js";
 import { install } from "./install.js";
 import { listSchedulers } from "./schedulers.js";
@@ -11,7 +12,7 @@ export const GENERATE_TABLE = {
     type: "text",
     short: "m",
     value: "model",
-    help: "A folder in diffusers' layout, or one with unet.pt and vq_decoder.pt; without it, the demo checkpoint",
+    help: "A folder in diffusers' layout, a repository on the hub (owner/name), or a folder with unet.pt and vq_decoder.pt; without it, the demo checkpoint",
   },
   out: {
     type: "text",
@@ -62,6 +63,21 @@ export const GENERATE_TABLE = {
   again: { type: "text", value: "picture", help: "Make the same picture again, by what the PNG says of itself" },
 } as const satisfies OptionTable;
 
+/** Options of `download`. */
+export const DOWNLOAD_TABLE = {
+  revision: { type: "text", value: "name", help: "A branch, a tag or a commit; without it, main" },
+  variant: {
+    type: "text",
+    value: "name",
+    help: "The variant of the weights, such as fp16, of each network that has it",
+  },
+  token: { type: "text", value: "token", help: "An access token; without it, HF_TOKEN or the one of `hf auth login`" },
+  cache: { type: "text", value: "folder", help: "The cache's folder; without it, the one that Python uses" },
+  endpoint: { type: "text", value: "address", help: "The hub's address; without it, HF_ENDPOINT or Hugging Face" },
+  force: { type: "flag", help: "Download again what is in the cache" },
+  offline: { type: "flag", help: "Send no request: say whether the cache has the model, and where" },
+} as const satisfies OptionTable;
+
 /** Options of `doctor`. */
 export const DOCTOR_TABLE = {
   here: { type: "flag", help: "Try LibTorch in this process instead of another one, which a crash cannot take along" },
@@ -93,10 +109,25 @@ export const COMMANDS: readonly Command[] = [
     examples: [
       ["generate --count 16 --grid --out faces.png", "sixteen pictures of the demo model in one file"],
       ["generate --model ./my-model --count 4 --seed 7 --out face.png", "face-1.png to face-4.png, seeds 7 to 10"],
+      ["generate --model CompVis/ldm-celebahq-256", "a model of the hub, downloaded the first time"],
       ["generate --again face-3.png --out same.png", "the same pixels again"],
       ["generate --out - | convert - face.jpg", "into another program"],
     ],
     run: generate,
+  }),
+  defineCommand({
+    name: "download",
+    summary: "Download a model from the Hugging Face hub",
+    description:
+      "The needed files come into the cache that Python's huggingface_hub shares, and the folder is printed. Ctrl+C keeps what has come: the next call continues.",
+    operands: ["<repository>"],
+    options: DOWNLOAD_TABLE,
+    examples: [
+      ["download CompVis/ldm-celebahq-256", "the model of diffusers' documentation"],
+      ["download owner/name --revision v2 --variant fp16", "the 16-bit weights of a tag"],
+      ["download owner/name --offline", "where it is, without the network"],
+    ],
+    run: download,
   }),
   defineCommand({
     name: "schedulers",

@@ -36,7 +36,8 @@ const ADVICE: Partial<Record<ErrorCode, string>> = {
   ERR_LIBTORCH_UNSUPPORTED: "`latent-diffusion doctor` shows each LibTorch and why it does not fit.",
   ERR_DEVICE_UNAVAILABLE: "`latent-diffusion doctor` lists the devices; `--device cpu` always works.",
   ERR_OUT_OF_MEMORY: "Try a smaller `--batch`, a smaller `--size`, or `--dtype bfloat16`.",
-  ERR_CHECKPOINT_NOT_FOUND: "`--model` takes a folder with model_index.json, or one with unet.pt and vq_decoder.pt.",
+  ERR_CHECKPOINT_NOT_FOUND:
+    "`--model` takes a folder with model_index.json, a repository on the hub (owner/name), or a folder with unet.pt and vq_decoder.pt.",
   ERR_TORCHSCRIPT_UNTRUSTED:
     "Loading TorchScript runs code of the file. If you trust where it comes from, add `--trusted`.",
   ERR_INTERNAL: "This is a fault of latent-diffusion. Please report it with the output of `latent-diffusion doctor`.",

@@ -13,6 +13,7 @@ import { throwIfAborted } from "../errors.js";
 import { raiseIo, replaceFile, writeWhole } from "../files/atomic-file.js";
 import type { Invocation, Values } from "./command.js";
 import type { GENERATE_TABLE } from "./commands.js";
+import { downloadBar } from "./download.js";
 import { EXIT, UsageError } from "./failure.js";
 import { DEMO, loadModel } from "./model-source.js";
 import { addRecipe, type Maker, readRecipe, type Recipe, thisMaker } from "./recipe.js";
@@ -58,7 +59,10 @@ export async function generate(values: GenerateValues, { terminal, signal, given
   const begun = performance.now();
   if (values.out !== STANDARD_OUTPUT) await makeFolder(dirname(values.out));
   terminal.note(`Loading ${recipe.model} ...`);
-  const pipe = await loadModel(recipe.model, { ...recipe, trusted: values.trusted });
+  const { device, dtype } = recipe;
+  const { show, clear } = downloadBar(terminal);
+  const loading = { device, dtype, trusted: values.trusted, signal, onProgress: show };
+  const pipe = await loadModel(recipe.model, loading).finally(clear);
   const files: WrittenFile[] = [];
   try {
     throwIfAborted(signal);

@@ -1,6 +1,6 @@
 import { existsSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { type FloatingDType, type Device, type LDMComponents, LDMPipeline } from "../index.js";
+import { type Device, type DownloadProgress, type FloatingDType, type LDMComponents, LDMPipeline } from "../index.js";
 import { PACKAGE_ROOT } from "../native/packages.js";
 import { CommandError } from "./failure.js";
 
@@ -13,6 +13,9 @@ export interface LoadingOptions {
   readonly dtype: FloatingDType;
   /** Whether code of TorchScript files may run. */
   readonly trusted: boolean;
+  readonly signal?: AbortSignal;
+  /** Told of a download from the hub. */
+  readonly onProgress?: (progress: DownloadProgress) => void;
 }
 
 /**
@@ -22,13 +25,13 @@ export interface LoadingOptions {
  */
 export async function loadModel(
   model: string,
-  { device, dtype, trusted }: LoadingOptions,
+  { device, dtype, trusted, signal, onProgress }: LoadingOptions,
 ): Promise<LDMPipeline<LDMComponents>> {
   const execution = { device, dtype };
   const path = model === DEMO && !existsSync(DEMO) ? demoFolder() : model;
   if (path === undefined) throw noDemo();
   const folder = torchScriptFolder(path);
-  if (folder === undefined) return LDMPipeline.fromPretrained(path, execution);
+  if (folder === undefined) return LDMPipeline.fromPretrained(path, { ...execution, signal, onProgress });
   return LDMPipeline.fromTorchScript({
     ...execution,
     unet: join(folder, "unet.pt"),

@@ -3,7 +3,8 @@ import { LatentDiffusionError } from "../errors.js";
 /** So many bytes tell what a file is. */
 export const HEAD_BYTES = 512;
 
-const ADVICE = "get the file itself, for example with `hf download <repository> --local-dir <folder>`";
+const ADVICE =
+  "get the file itself, for example with `latent-diffusion download <repository>` or `hf download <repository>`";
 
 /**
  * Refuse what is often found in the place of a checkpoint's file: nothing, a Git LFS pointer, an HTML page.

@@ -18,6 +18,9 @@ import {
 import { ScriptModule } from "../torch/script-module.js";
 import type { Weight } from "../torch/script-values.js";
 import { Tensor } from "../torch/tensor.js";
+import { checkSubfolder, locateCheckpoint, networkFiles } from "../checkpoint/locate.js";
+import { checkVariant } from "../checkpoint/weight-files.js";
+import { HUB_OPTIONS, type HubOptions, splitHubOptions } from "../hub/options.js";
 import { checkOptions, checkSignal, checkString, unexpected } from "../validate.js";
 import { initialWeights } from "./initial-weights.js";
 import { ScriptNetwork } from "./script-network.js";
@@ -34,12 +37,12 @@ export interface FromConfigOptions extends ExecutionOptions {
 }
 
 /** Options of `fromPretrained`. */
-export interface FromPretrainedOptions extends ExecutionOptions {
-  /** A folder inside the folder, `"unet"`. */
+export interface FromPretrainedOptions extends ExecutionOptions, HubOptions {
+  /** A folder inside the folder or the repository, `"unet"`. */
   subfolder?: string;
   /** Weights of a variant, `"fp16"`. */
   variant?: string;
-  /** Ends the wait at once, with an AbortError; what was begun is freed. */
+  /** Ends the wait at once, with an AbortError; what was begun is freed, what was downloaded is kept. */
   signal?: AbortSignal;
 }
 
@@ -88,19 +91,23 @@ async function initializeNetwork<Keys extends object>(
   return define({ kind, config, release }, spec, weights, { ...execution, signal });
 }
 
-/** Make a network with the weights of a folder in diffusers' layout. */
+/** Make a network with the weights of a folder in diffusers' layout, or of a repository on the hub. */
 async function loadNetwork<Keys extends object>(
   kind: NetworkKind<Keys>,
-  folder: string,
+  source: string | URL,
   options: FromPretrainedOptions | undefined,
 ): Promise<NetworkParts<Keys>> {
   const { className, write } = kind;
-  const known = [...EXECUTION_OPTIONS, "subfolder", "variant", "signal"];
-  const { subfolder, variant, signal, ...execution } = checkOptions(options, known, `${className}.fromPretrained`);
-  const path = join(checkString(folder, "folder"), subfolder === undefined ? "" : checkString(subfolder, "subfolder"));
-  if (variant !== undefined) checkString(variant, "variant");
+  const known = [...EXECUTION_OPTIONS, "subfolder", "variant", ...HUB_OPTIONS];
+  const [hub, own] = splitHubOptions(checkOptions(options, known, `${className}.fromPretrained`));
+  const { subfolder, variant, ...execution } = own;
+  const { signal } = hub;
+  const inside = checkSubfolder(subfolder);
+  if (variant !== undefined) checkVariant(variant);
   checkExecution(execution);
   throwIfAborted(checkSignal(signal, "signal"));
+  const folder = await locateCheckpoint(source, hub, (choice) => networkFiles(choice, inside, variant));
+  const path = join(folder, inside);
   const { config, spec } = write(await readConfig(path, CONFIG_FILE, className));
   throwIfAborted(signal);
   const files = await openWeights(path, { variant });
@@ -182,20 +189,23 @@ export abstract class NetworkModel<Keys extends object> extends ScriptNetwork {
   }
 
   /**
-   * Load a folder in diffusers' layout: `config.json` and safetensors, in one file or in shards.
-   * @param options `subfolder`, `variant`; `device`, `dtype` (default `"float32"`, whatever the file holds), `optimize`; `signal`
+   * Load a network in diffusers' layout: `config.json` and weights, in one file or in shards; safetensors before `.bin`.
+   * @param source a folder, a `file:` URL, or a repository on the Hugging Face hub, `"owner/name"`; a folder of that name comes first
+   * @param options `subfolder`, `variant`; `device`, `dtype` (default `"float32"`, whatever the file holds), `optimize`; `signal`; of the hub:
+   *   `revision`, `token`, `cacheDir`, `localFilesOnly`, `forceDownload`, `endpoint`, `onProgress`
    * @throws AbortError; LatentDiffusionError `ERR_CHECKPOINT_NOT_FOUND`, `ERR_CHECKPOINT_INVALID` listing every tensor that does not fit,
-   *   `ERR_CONFIG_UNSUPPORTED`, `ERR_DEVICE_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`
+   *   `ERR_CONFIG_UNSUPPORTED`, `ERR_DEVICE_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`; `ERR_HUB_NOT_FOUND`, `ERR_HUB_ACCESS_DENIED`,
+   *   `ERR_HUB_UNAVAILABLE`, `ERR_HUB_OFFLINE`, `ERR_DOWNLOAD_FAILED`, `ERR_IO`
    * @see diffusers.ModelMixin.from_pretrained
    * @example
    * const unet = await UNet2DModel.fromPretrained("models/demo", { subfolder: "unet", dtype: "bfloat16" });
    */
   static async fromPretrained<Keys extends object, Model>(
     this: NetworkClass<Keys, Model>,
-    folder: string,
+    source: string | URL,
     options?: FromPretrainedOptions,
   ): Promise<Model> {
-    return new this(await loadNetwork(this.kind, folder, options));
+    return new this(await loadNetwork(this.kind, source, options));
   }
 
   /**

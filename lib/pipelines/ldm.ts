@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { inspect } from "node:util";
 import type { FloatingDType } from "../torch/device.js";
-import { LatentDiffusionError } from "../errors.js";
+import { LatentDiffusionError, throwIfAborted } from "../errors.js";
 import { EXECUTION_OPTIONS, type ExecutionTarget, executionOf } from "../torch/execution.js";
 import { VQ_CLASS } from "../models/vq/config.js";
 import type { Device } from "../native/contract.js";
@@ -15,7 +15,10 @@ import {
   writeModelIndex,
 } from "../checkpoint/model-index.js";
 import type { SaveWeightsOptions } from "../checkpoint/weights.js";
-import { checkOptions, checkString, unexpected } from "../validate.js";
+import { checkHubOptions, HUB_OPTIONS, type HubOptions, splitHubOptions } from "../hub/options.js";
+import { checkRepositoryId } from "../hub/repository.js";
+import { type PushedCommit, uploadFolder, withTemporaryFolder } from "../hub/upload.js";
+import { checkBoolean, checkOptions, checkSignal, checkString, unexpected } from "../validate.js";
 import {
   checkComponents,
   checkScalingFactor,
@@ -27,7 +30,12 @@ import {
 } from "./shared/components.js";
 import { ImagePipelineOutput, type OutputType } from "./shared/decode.js";
 import { type EventStream, eventStream, runEvents } from "./shared/events.js";
-import { type DiffusersComponents, loadComponents, type LoadOptions } from "./shared/load-components.js";
+import {
+  type DiffusersComponents,
+  downloadPipeline,
+  loadComponents,
+  type LoadOptions,
+} from "./shared/load-components.js";
 import { type GenerateOptions, planRun, type RunPlan, type StreamOptions } from "./shared/options.js";
 import { loadTorchScript, type TorchScriptComponents, type TorchScriptOptions } from "./shared/torchscript.js";
 
@@ -36,6 +44,23 @@ export interface PipelineLoadOptions extends LoadOptions {
   /** What latents are divided by before decoding, whatever the checkpoint says; saved with the pipeline. */
   scalingFactor?: number;
 }
+
+/** Options of {@link LDMPipeline.download}. */
+export interface DownloadOptions extends HubOptions {
+  /** Weights of a variant, `"fp16"`, of each network that has it. */
+  variant?: string;
+}
+
+/** Options of {@link LDMPipeline.pushToHub}. */
+export interface PushOptions
+  extends SaveWeightsOptions, Pick<HubOptions, "token" | "revision" | "endpoint" | "signal"> {
+  /** Whether a repository that is made is private; default: what its owner's settings say. */
+  private?: boolean;
+  /** Default `"Upload LDMPipeline"`. */
+  commitMessage?: string;
+}
+
+const PUSH_OPTIONS = ["private", "commitMessage", "token", "revision", "endpoint", "signal"];
 
 /** What a pipeline is made of; `scalingFactor` where it was given instead of the vqvae's. */
 export type PipelineComponents<Components extends LDMComponents> = Readonly<
@@ -72,22 +97,41 @@ export class LDMPipeline<Components extends LDMComponents = DiffusersComponents>
   }
 
   /**
-   * Load a folder in diffusers' layout: `model_index.json`, `unet/`, `vqvae/`, `scheduler/`.
-   * @param folder on this machine; names on the Hugging Face hub are not looked up
+   * Load a pipeline in diffusers' layout: `model_index.json`, `unet/`, `vqvae/`, `scheduler/`.
+   * @param source a folder, a `file:` URL, or a repository on the Hugging Face hub, `"owner/name"`; a folder of that name comes first
    * @param options `device`, `dtype` (default `"float32"`), `optimize` (default true; false: bit for bit what PyTorch computes), `variant`;
-   *   `unet`, `vqvae`, `scheduler` to take instead; `scalingFactor` where the checkpoint's is wrong; `signal`
+   *   `unet`, `vqvae`, `scheduler` to take instead; `scalingFactor` where the checkpoint's is wrong; `signal`; of the hub: `revision`, `token`,
+   *   `cacheDir`, `localFilesOnly`, `forceDownload`, `endpoint`, `onProgress`
    * @throws InvalidArgumentError; AbortError; LatentDiffusionError `ERR_CHECKPOINT_NOT_FOUND`, `ERR_CHECKPOINT_INVALID`,
-   *   `ERR_CONFIG_UNSUPPORTED`, `ERR_DEVICE_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`
+   *   `ERR_CONFIG_UNSUPPORTED`, `ERR_DEVICE_UNAVAILABLE`, `ERR_OUT_OF_MEMORY`; `ERR_HUB_NOT_FOUND`, `ERR_HUB_ACCESS_DENIED`,
+   *   `ERR_HUB_UNAVAILABLE`, `ERR_HUB_OFFLINE`, `ERR_DOWNLOAD_FAILED`, `ERR_IO`
    * @see diffusers.DiffusionPipeline.from_pretrained
    * @example
    * const pipe = await LDMPipeline.fromPretrained("models/demo", { dtype: "bfloat16" });
    */
-  static async fromPretrained(folder: string, options?: PipelineLoadOptions): Promise<LDMPipeline> {
-    const known = [...EXECUTION_OPTIONS, "scalingFactor", ...COMPONENT_NAMES, "variant", "signal"];
+  static async fromPretrained(source: string | URL, options?: PipelineLoadOptions): Promise<LDMPipeline> {
+    const known = [...EXECUTION_OPTIONS, "scalingFactor", ...COMPONENT_NAMES, "variant", ...HUB_OPTIONS];
     const { scalingFactor, ...loading } = checkOptions(options, known, "LDMPipeline.fromPretrained");
     if (scalingFactor !== undefined) checkScalingFactor(scalingFactor);
-    const components = await loadComponents(folder, loading);
+    const components = await loadComponents(source, loading);
     return assemble(components, { scalingFactor, brought: [loading.unet, loading.vqvae] });
+  }
+
+  /**
+   * Download what {@link fromPretrained} needs, into the cache that Python shares; what is there is not downloaded again.
+   * @param id a repository on the Hugging Face hub, `"owner/name"`
+   * @param options `variant`, and those of the hub
+   * @returns the folder
+   * @throws as {@link fromPretrained}
+   * @see diffusers.DiffusionPipeline.download
+   * @example
+   * const folder = await LDMPipeline.download("CompVis/ldm-celebahq-256", { onProgress: ({ bytesDone, bytes }) => show(bytesDone / bytes) });
+   */
+  static async download(id: string, options?: DownloadOptions): Promise<string> {
+    const known = ["variant", ...HUB_OPTIONS];
+    const [hub, { variant }] = splitHubOptions(checkOptions(options, known, "LDMPipeline.download"));
+    throwIfAborted(checkSignal(hub.signal, "signal"));
+    return downloadPipeline(checkRepositoryId(id, "id"), hub, variant);
   }
 
   /**
@@ -242,6 +286,33 @@ export class LDMPipeline<Components extends LDMComponents = DiffusersComponents>
       await saveScalingFactor(join(folder, "vqvae"), this.scalingFactor);
     await scheduler.savePretrained(join(folder, "scheduler"));
     await writeModelIndex(folder, this.config);
+  }
+
+  /**
+   * Save the pipeline to a repository on the Hugging Face hub, in one commit; a repository that does not exist is made.
+   * @param id `"owner/name"`
+   * @param options `token` that may write, default the environment's; `private`, for a repository that is made; `commitMessage`; `revision`,
+   *   `endpoint`, `signal`; of the weights `dtype`, `maxShardSize`, `variant`
+   * @returns the commit's hash and page
+   * @throws InvalidArgumentError; AbortError; LatentDiffusionError `ERR_HUB_ACCESS_DENIED`, `ERR_HUB_NOT_FOUND`, `ERR_HUB_UNAVAILABLE`, and as
+   *   {@link savePretrained}, whose files go to the system's temporary folder first
+   * @see diffusers.utils.PushToHubMixin.push_to_hub
+   * @example
+   * await pipe.pushToHub("me/faces", { private: true });
+   */
+  async pushToHub(id: string, options?: PushOptions): Promise<PushedCommit> {
+    const known = [...PUSH_OPTIONS, "dtype", "maxShardSize", "variant"];
+    const checked = checkOptions(options, known, "LDMPipeline.pushToHub");
+    const { private: isPrivate, commitMessage, token, revision, endpoint, signal, ...weights } = checked;
+    if (isPrivate !== undefined) checkBoolean(isPrivate, "private");
+    const message = commitMessage === undefined ? "Upload LDMPipeline" : checkString(commitMessage, "commitMessage");
+    const settings = checkHubOptions({ token, revision, endpoint, signal });
+    checkRepositoryId(id, "id");
+    throwIfAborted(signal);
+    return withTemporaryFolder(async (folder) => {
+      await this.savePretrained(folder, { ...weights, signal });
+      return uploadFolder({ id, folder, isPrivate, message }, settings);
+    });
   }
 
   /** End the pipeline, runs in progress included, and free the networks that no other pipeline holds; a second call does nothing. */

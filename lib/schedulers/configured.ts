@@ -2,7 +2,9 @@
 import { join } from "node:path";
 import { CheckedConfig, completeForeign, completeGiven, type Config, type ConfigClass } from "../config/config.js";
 import { type JsonObject, readConfig, writeConfig } from "../config/config-file.js";
-import { checkOptions, checkPath, checkString } from "../validate.js";
+import { checkSubfolder, locateCheckpoint } from "../checkpoint/locate.js";
+import { HUB_OPTIONS, type HubOptions, splitHubOptions } from "../hub/options.js";
+import { checkOptions, checkPath } from "../validate.js";
 
 /** What a scheduler's constructor takes: keys of its config, or a config that `fromConfig` has checked. */
 export type GivenConfig<Keys extends object> = Partial<Keys> | CheckedConfig<Keys>;
@@ -73,18 +75,22 @@ export abstract class ConfiguredScheduler<Keys extends object> {
   }
 
   /**
-   * Read `scheduler_config.json` of a folder; another compatible class's file is taken too.
-   * @param options `subfolder`: where in the folder, `"scheduler"` in a pipeline's
-   * @throws LatentDiffusionError `ERR_CHECKPOINT_NOT_FOUND`, `ERR_CHECKPOINT_INVALID`, `ERR_CONFIG_UNSUPPORTED`
+   * Read `scheduler_config.json` of a folder, or of a repository on the hub; another compatible class's file is taken too.
+   * @param source a folder, a `file:` URL, or a repository's id, `"owner/name"`
+   * @param options `subfolder`: where in it, `"scheduler"` in a pipeline's; those of the hub
+   * @throws LatentDiffusionError `ERR_CHECKPOINT_NOT_FOUND`, `ERR_CHECKPOINT_INVALID`, `ERR_CONFIG_UNSUPPORTED`; `ERR_HUB_...`
    */
   static async fromPretrained<K extends object, Instance>(
     this: SchedulerClass<K, Instance>,
-    folder: string,
-    options?: { subfolder?: string },
+    source: string | URL,
+    options?: { subfolder?: string } & HubOptions,
   ): Promise<Instance> {
     const { className } = this.kind;
-    const { subfolder } = checkOptions(options, ["subfolder"], `${className}.fromPretrained`);
-    const path = join(checkPath(folder, "folder"), subfolder === undefined ? "" : checkString(subfolder, "subfolder"));
+    const known = ["subfolder", ...HUB_OPTIONS];
+    const [hub, { subfolder }] = splitHubOptions(checkOptions(options, known, `${className}.fromPretrained`));
+    const inside = checkSubfolder(subfolder);
+    const wanted = inside === "" ? SCHEDULER_FILE : `${inside}/${SCHEDULER_FILE}`;
+    const path = join(await locateCheckpoint(source, hub, () => Promise.resolve([wanted])), inside);
     const names = [...new Set([className, ...this.compatibles, ...COMPATIBLE_CLASSES])];
     const config = await readConfig(path, SCHEDULER_FILE, names);
     return new this(new CheckedConfig(completeForeign(this.kind, config)));

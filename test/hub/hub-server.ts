@@ -16,6 +16,7 @@ export const FILES: ReadonlyMap<string, Buffer> = new Map([
 
 /** A request that came. */
 export interface Seen {
+  readonly method: string;
   readonly path: string;
   readonly host: "hub" | "cdn";
   readonly authorization: string | undefined;
@@ -33,8 +34,8 @@ export interface HubServer {
   close(): Promise<void>;
 }
 
-/** Start a hub. */
-export async function startHub(): Promise<HubServer> {
+/** Start a hub. @param files of its one repository */
+export async function startHub(files: ReadonlyMap<string, Buffer> = FILES): Promise<HubServer> {
   const seen: Seen[] = [];
   const listen = async (host: Seen["host"]): Promise<ReturnType<typeof createServer>> => {
     const server = createServer((request, response) => handle(host, request, response));
@@ -43,11 +44,11 @@ export async function startHub(): Promise<HubServer> {
   };
   const handle = (host: Seen["host"], request: IncomingMessage, response: ServerResponse): void => {
     const { authorization, range } = request.headers;
-    const one: Seen = { path: request.url ?? "", host, authorization, range };
+    const one: Seen = { method: request.method ?? "", path: request.url ?? "", host, authorization, range };
     seen.push(one);
     if (hub.fault(one, response, seen.filter(({ path }) => path === one.path).length)) return;
-    if (host === "cdn") sendBytes(response, FILES.get(decodeURIComponent(one.path.slice(1))) ?? LARGE, range);
-    else answer(one, response, cdnAddress);
+    if (host === "cdn") sendBytes(response, files.get(decodeURIComponent(one.path.slice(1))) ?? LARGE, range);
+    else answer(one, response, { files, cdn: cdnAddress });
   };
   const servers = [await listen("hub"), await listen("cdn")];
   const [address = "", cdnAddress = ""] = servers.map(
@@ -67,30 +68,52 @@ export async function startHub(): Promise<HubServer> {
   return hub;
 }
 
-function answer({ path, range }: Seen, response: ServerResponse, cdn: string): void {
-  if (path.startsWith(`/api/models/${ID}/revision/main`)) return sendJson(response, describeRepository());
+/** Files of so many bytes are large: another host sends them. */
+const LARGE_BYTES = 10_000;
+
+function answer(
+  { path, range }: Seen,
+  response: ServerResponse,
+  { files, cdn }: { files: ReadonlyMap<string, Buffer>; cdn: string },
+): void {
+  const revision = new RegExp(`^/api/models/${ID}/revision/(main|${COMMIT})(\\?|$)`);
+  if (revision.test(path)) return sendJson(response, describeRepository(files));
   const name = path.startsWith(`/${ID}/resolve/`) ? path.split("/").slice(5).join("/") : "";
-  const bytes = FILES.get(name);
+  if (path.startsWith(`/api/models/${ID}/tree/`)) return sendJson(response, describeTree(files));
+  const bytes = files.get(decodeURIComponent(name));
   if (bytes === undefined) return refuse(response, 404, path.startsWith(`/${ID}/`) ? "EntryNotFound" : "RepoNotFound");
-  if (bytes !== LARGE) return sendBytes(response, bytes, range);
+  response.setHeader("x-repo-commit", COMMIT);
+  if (bytes.length < LARGE_BYTES) return sendBytes(response, bytes, range, gitHash(bytes));
   // The other host has an etag of its own, as the real one.
   response.writeHead(302, {
     location: `${cdn}/${name}`,
     "x-linked-etag": `"${sha256(bytes)}"`,
-    "x-repo-commit": COMMIT,
+    "x-linked-size": bytes.length,
   });
   response.end();
 }
 
 /** What `/api/models/.../revision/main?blobs=true` says. */
-export function describeRepository(): { sha: string; siblings: Record<string, unknown>[] } {
-  const siblings = [...FILES].map(([rfilename, bytes]): Record<string, unknown> => ({
+export function describeRepository(files: ReadonlyMap<string, Buffer> = FILES): {
+  id: string;
+  sha: string;
+  siblings: Record<string, unknown>[];
+} {
+  const siblings = [...files].map(([rfilename, bytes]): Record<string, unknown> => ({
     rfilename,
     size: bytes.length,
     blobId: gitHash(bytes),
-    ...(bytes === LARGE ? { lfs: { sha256: sha256(bytes), size: bytes.length, pointerSize: 130 } } : {}),
+    ...(bytes.length >= LARGE_BYTES ? { lfs: { sha256: sha256(bytes), size: bytes.length, pointerSize: 130 } } : {}),
   }));
-  return { sha: COMMIT, siblings };
+  return { id: ID, sha: COMMIT, siblings };
+}
+
+/** What `/api/models/.../tree/...?recursive=true` says, which Python asks for. */
+function describeTree(files: ReadonlyMap<string, Buffer>): Record<string, unknown>[] {
+  return describeRepository(files).siblings.map(({ rfilename: path, size, blobId: oid, lfs }) => {
+    const large = lfs as { sha256: string; size: number; pointerSize: number } | undefined;
+    return { type: "file", path, size, oid, ...(large ? { lfs: { ...large, oid: large.sha256 } } : {}) };
+  });
 }
 
 /** Send an error as the hub does. */
@@ -111,13 +134,13 @@ export function sendJson(response: ServerResponse, value: unknown): void {
 }
 
 /** Send bytes, or the rest that a Range asks for. */
-export function sendBytes(response: ServerResponse, bytes: Buffer, range?: string): void {
+export function sendBytes(response: ServerResponse, bytes: Buffer, range?: string, etag = "of-the-cdn"): void {
   const start = Number(/^bytes=(\d+)-$/.exec(range ?? "")?.[1] ?? 0);
   const rest = bytes.subarray(start);
   const partial = { "content-range": `bytes ${start}-${bytes.length - 1}/${bytes.length}` };
   response.writeHead(start > 0 ? 206 : 200, {
     "content-length": rest.length,
-    etag: '"of-the-cdn"',
+    etag: `"${etag}"`,
     ...(start > 0 ? partial : {}),
   });
   response.end(rest);

@@ -1,25 +1,35 @@
-import { stat } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { checkExecution } from "../../torch/device.js";
 import { InvalidArgumentError, LatentDiffusionError, throwIfAborted } from "../../errors.js";
 import { UNet2DModel } from "../../models/unet-2d/model.js";
 import { VQModel } from "../../models/vq/model.js";
-import { COMPONENT_NAMES, type ComponentName, type ModelIndex, readModelIndex } from "../../checkpoint/model-index.js";
+import {
+  COMPONENT_NAMES,
+  type ComponentName,
+  INDEX_FILE,
+  type ModelIndex,
+  readModelIndex,
+} from "../../checkpoint/model-index.js";
+import { locateCheckpoint, namesIn, networkFiles } from "../../checkpoint/locate.js";
+import { checkVariant, chooseWeights } from "../../checkpoint/weight-files.js";
 import { hasVariant } from "../../checkpoint/weights.js";
+import { checkHubOptions, type HubOptions, splitHubOptions } from "../../hub/options.js";
+import { type Choice, snapshotWith } from "../../hub/snapshot.js";
+import { SCHEDULER_FILE } from "../../schedulers/configured.js";
 import { loadScheduler } from "../../schedulers/known.js";
 import type { Scheduler } from "../../schedulers/contract.js";
 import type { ExecutionOptions } from "../../torch/execution.js";
-import { checkSignal, checkString } from "../../validate.js";
+import { checkSignal } from "../../validate.js";
 import { checkUsable } from "./components.js";
 
 /** Components to take instead of the folder's, and how to load the others. */
-export interface LoadOptions extends ExecutionOptions {
+export interface LoadOptions extends ExecutionOptions, HubOptions {
   unet?: UNet2DModel;
   vqvae?: VQModel;
   scheduler?: Scheduler;
   /** Weights of a variant, `"fp16"`, of each network that has it. */
   variant?: string;
-  /** Ends the wait at once, with an AbortError; what was loaded is freed. */
+  /** Ends the wait at once, with an AbortError; what was loaded is freed, what was downloaded is kept. */
   signal?: AbortSignal;
 }
 
@@ -33,19 +43,24 @@ export interface DiffusersComponents {
 /** The class that a folder must name for each network. */
 const NETWORK_CLASSES = { unet: "UNet2DModel", vqvae: "VQModel" } as const;
 
+/** Components that the caller brings, and the variant of the others' weights. */
+interface Wanted extends Partial<DiffusersComponents> {
+  readonly variant?: string;
+}
+
 /**
- * Load the components of a folder in diffusers' layout; nothing stays open if one fails.
- * @throws LatentDiffusionError `ERR_CHECKPOINT_NOT_FOUND`, `ERR_CHECKPOINT_INVALID`, `ERR_CONFIG_UNSUPPORTED` and what loading throws
+ * Load the components of a folder in diffusers' layout, or of a repository on the hub; nothing stays open if one fails.
+ * @throws LatentDiffusionError `ERR_CHECKPOINT_NOT_FOUND`, `ERR_CHECKPOINT_INVALID`, `ERR_CONFIG_UNSUPPORTED`, `ERR_HUB_...` and what loading
+ *   throws
  */
-export async function loadComponents(
-  folder: string,
-  { unet, vqvae, scheduler, variant, signal, ...execution }: LoadOptions,
-): Promise<DiffusersComponents> {
+export async function loadComponents(source: string | URL, options: LoadOptions): Promise<DiffusersComponents> {
+  const [hub, { unet, vqvae, scheduler, variant, ...execution }] = splitHubOptions(options);
+  const { signal } = hub;
   // Also where all networks are brought, and nothing is left to load by them.
   checkExecution(execution);
   checkUsable({ unet, vqvae, scheduler });
   throwIfAborted(checkSignal(signal, "signal"));
-  await checkFolder(folder);
+  const folder = await locatePipeline(source, hub, { unet, vqvae, scheduler, variant });
   const index = await readModelIndex(folder);
   checkIndex(folder, index, { unet, vqvae, scheduler });
   const variants = await chooseVariants(folder, { unet, vqvae }, variant);
@@ -63,19 +78,34 @@ export async function loadComponents(
   }
 }
 
-async function checkFolder(folder: string): Promise<void> {
-  const found = await stat(checkString(folder, "folder")).catch(() => undefined);
-  if (found?.isDirectory()) return;
-  const isHubName = /^[\w.-]+\/[\w.-]+$/.test(folder);
-  const why = found
-    ? "it is a file; name the folder that holds model_index.json"
-    : isHubName
-      ? "there is no such folder, and models are not downloaded from the Hugging Face hub here: download it first (hf download <repository> --local-dir <folder>)"
-      : "there is no such folder";
-  throw new LatentDiffusionError(
-    "ERR_CHECKPOINT_NOT_FOUND",
-    `Expected a checkpoint folder but received ${JSON.stringify(folder)}: ${why}`,
-  );
+/**
+ * Find a pipeline's folder; from the hub, only the files that are needed come.
+ * @param wanted a component that is brought is not downloaded
+ * @throws as {@link loadComponents}
+ */
+async function locatePipeline(source: string | URL, hub: HubOptions, wanted: Wanted): Promise<string> {
+  const { variant } = wanted;
+  if (variant !== undefined) checkVariant(variant);
+  return locateCheckpoint(source, hub, (choice) => pipelineFiles(choice, wanted));
+}
+
+/** Download a pipeline from the hub, also where a folder has its name. @returns the folder in the cache @throws as {@link loadComponents} */
+export async function downloadPipeline(id: string, hub: HubOptions, variant: string | undefined): Promise<string> {
+  if (variant !== undefined) checkVariant(variant);
+  return snapshotWith(id, (choice) => pipelineFiles(choice, { variant }), checkHubOptions(hub));
+}
+
+/** Name the files that a pipeline needs: its index, then what that and the caller say. */
+async function pipelineFiles(choice: Choice, { variant, ...brought }: Wanted): Promise<string[]> {
+  const { unet, vqvae, scheduler } = brought;
+  const folder = dirname(await choice.fetch(INDEX_FILE));
+  // What cannot be loaded is not downloaded.
+  checkIndex(folder, await readModelIndex(folder), { unet, vqvae, scheduler });
+  const networks = (["unet", "vqvae"] as const).filter((name) => brought[name] === undefined);
+  const hasVariant = (name: string): boolean => chooseWeights(namesIn(choice.names, `${name}/`), variant) !== undefined;
+  const chosen = variantsOf(choice.id, networks, variant, new Set(networks.filter(hasVariant)));
+  const files = await Promise.all(networks.map((name) => networkFiles(choice, name, chosen[name])));
+  return [INDEX_FILE, ...(scheduler === undefined ? [`scheduler/${SCHEDULER_FILE}`] : []), ...files.flat()];
 }
 
 /** Check that the folder has every component that the caller does not bring, of a class that is known here. */
@@ -93,22 +123,33 @@ function checkIndex(folder: string, index: ModelIndex, brought: Readonly<Record<
   }
 }
 
-/** The variant of each network: the one asked for where the network has it; one of them must. */
+/** The variant of each network in a folder. */
 async function chooseVariants(
   folder: string,
   brought: Readonly<Record<"unet" | "vqvae", unknown>>,
   variant: string | undefined,
-): Promise<{ unet?: string; vqvae?: string }> {
+): Promise<Variants> {
   if (variant === undefined) return {};
-  checkString(variant, "variant");
-  const has = async (name: "unet" | "vqvae"): Promise<boolean> =>
-    brought[name] === undefined && hasVariant(join(folder, name), variant);
-  const [unet, vqvae] = [await has("unet"), await has("vqvae")];
-  if (!unet && !vqvae) {
+  const networks = (["unet", "vqvae"] as const).filter((name) => brought[name] === undefined);
+  const found = await Promise.all(networks.map((name) => hasVariant(join(folder, name), variant)));
+  return variantsOf(folder, networks, variant, new Set(networks.filter((_, i) => found[i])));
+}
+
+type Variants = Readonly<Partial<Record<"unet" | "vqvae", string>>>;
+
+/** The variant that was asked for where a network has it; at least one must. */
+function variantsOf(
+  where: string,
+  networks: readonly ("unet" | "vqvae")[],
+  variant: string | undefined,
+  having: ReadonlySet<string>,
+): Variants {
+  if (variant === undefined) return {};
+  if (having.size === 0) {
     throw new LatentDiffusionError(
       "ERR_CHECKPOINT_NOT_FOUND",
-      `No network of ${folder} has weights of the variant ${JSON.stringify(variant)}`,
+      `No network of ${where} has weights of the variant ${JSON.stringify(variant)}`,
     );
   }
-  return { unet: unet ? variant : undefined, vqvae: vqvae ? variant : undefined };
+  return Object.fromEntries(networks.filter((name) => having.has(name)).map((name) => [name, variant]));
 }
