@@ -1,6 +1,6 @@
 import { Image } from "./image.js";
 import { InvalidArgumentError, LatentDiffusionError } from "../errors.js";
-import { checkInteger, checkOptions, unexpected } from "../validate.js";
+import { checkInteger, checkOptions, isArray, unexpected } from "../validate.js";
 
 /** What a typed array holds in Node 20; later ones hold more. */
 const MOST_BYTES = 2 ** 32;
@@ -56,13 +56,9 @@ function allocate(bytes: number): Uint8Array {
 }
 
 function checkImages(images: readonly Image[]): Image {
-  const [first] = Array.isArray(images) ? (images as readonly unknown[]) : [];
+  const [first] = isArray(images) ? images : [];
   if (!(first instanceof Image))
-    throw unexpected(
-      "an array of one Image or more",
-      "images",
-      Array.isArray(images) && images.length > 0 ? first : images,
-    );
+    throw unexpected("an array of one Image or more", "images", isArray(images) && images.length > 0 ? first : images);
   for (const [i, image] of images.entries()) {
     if (!(image instanceof Image)) throw unexpected("an Image", `images[${i}]`, image);
     if (image.width !== first.width || image.height !== first.height || image.channels !== first.channels) {
@@ -77,7 +73,7 @@ function checkImages(images: readonly Image[]): Image {
 }
 
 function checkColour(colour: unknown, channels: number): readonly number[] {
-  if (!Array.isArray(colour) || colour.length !== channels)
+  if (!isArray(colour) || colour.length !== channels)
     throw unexpected(`an array of ${channels} values from 0 to 255`, "background", colour);
   return colour.map((value, i) => checkInteger(value, `background[${i}]`, 0, 255));
 }

@@ -3,6 +3,7 @@ import {
   DDIMScheduler,
   EulerDiscreteScheduler,
   LDMPipeline,
+  makeGrid,
   op,
   ScriptModule,
   Tensor,
@@ -35,6 +36,7 @@ t.test("a revoked proxy is a wrong argument as any other", async (t) => {
     () => new LDMPipeline({ unet: revoked<never>(), vqvae: revoked<never>(), scheduler: new DDIMScheduler({}) }),
     REFUSED,
   );
+  t.throws(() => makeGrid(revoked<never>()), REFUSED);
   await t.rejects(UNet2DModel.fromConfig({ block_out_channels: revoked<never>() }), { code: "ERR_CONFIG_UNSUPPORTED" });
 });
 

@@ -9,7 +9,7 @@ import type { Scheduler } from "../../schedulers/contract.js";
 import { ScriptModule } from "../../torch/script-module.js";
 import type { ScriptArgument } from "../../torch/script-values.js";
 import { op, Tensor } from "../../torch/tensor.js";
-import { checkInteger, checkOptions, checkSignal, checkString, unexpected } from "../../validate.js";
+import { checkInteger, checkOptions, checkSignal, checkString, isPlainObject, unexpected } from "../../validate.js";
 import { checkScalingFactor, checkUsable, type DenoisingNetwork, type LatentDecoder } from "./components.js";
 import { checkIsolate, type IsolateOptions } from "../../torch/isolated-load.js";
 import { EXECUTION_OPTIONS, type ExecutionOptions } from "../../torch/execution.js";
@@ -77,7 +77,7 @@ async function makeScheduler(given: unknown): Promise<Scheduler> {
   if (typeof given === "string") return readScheduler(checkString(given, "scheduler"));
   if (typeof given !== "object" || given === null)
     throw unexpected("a scheduler, its config or a folder", "scheduler", given);
-  if (!("step" in given)) return schedulerFromConfig(given);
+  if (isPlainObject(given)) return schedulerFromConfig(given);
   checkUsable({ scheduler: given as Scheduler });
   return given as Scheduler;
 }
