@@ -77,7 +77,7 @@ async function makeScheduler(given: unknown): Promise<Scheduler> {
   if (typeof given === "string") return readScheduler(checkString(given, "scheduler"));
   if (typeof given !== "object" || given === null)
     throw unexpected("a scheduler, its config or a folder", "scheduler", given);
-  if (isPlainObject(given)) return schedulerFromConfig(given);
+  if (isPlainObject(given) && !("step" in given)) return schedulerFromConfig(given);
   checkUsable({ scheduler: given as Scheduler });
   return given as Scheduler;
 }
