@@ -70,10 +70,11 @@ Executor& Executor::For(const c10::Device& device) {
   DefaultThreads();
 #ifndef _WIN32
   // Registered after LibTorch was opened, so it runs before LibTorch's own static objects go.
-  if (executors.by_device.empty())
+  if (executors.by_device.empty()) {
     std::atexit([] {
       if (!Shutdown()) std::_Exit(EXIT_FAILURE);
     });
+  }
 #endif
   auto* const executor =
       new Executor(c10::Device(key.first, device.is_cpu() ? c10::DeviceIndex{-1} : key.second));

@@ -65,9 +65,8 @@ class FairQueue {
 
   template <typename Callers>
   static auto Find(Callers& callers, const void* address) {
-    return std::find_if(callers.begin(), callers.end(), [address](const Caller& caller) {
-      return caller.address == address;
-    });
+    return std::find_if(callers.begin(), callers.end(),
+                        [address](const Caller& caller) { return caller.address == address; });
   }
 
   std::list<Caller> callers_;  // in the order of their turns; none is empty

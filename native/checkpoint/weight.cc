@@ -17,8 +17,8 @@ namespace {
 constexpr uint64_t kLine = 64;
 
 at::Tensor EmptyAsMapped(const StoredTensor& stored, const at::TensorOptions& options) {
-  // An odd header shifts numbers across their own alignment. Python leaves them there; compiled code
-  // may end the process over it.
+  // An odd header shifts numbers across their own alignment. Python leaves them there; compiled
+  // code may end the process over it.
   const size_t element = c10::elementSize(stored.dtype);
   if (stored.offset % element != 0) return at::empty(stored.shape, options);
   const size_t bytes = at::detail::computeStorageNbytesContiguous(stored.shape, element);

@@ -21,7 +21,7 @@ struct StoredTensor {
   c10::ScalarType dtype;
   std::vector<int64_t> shape;
   uint64_t offset;
-  std::vector<int64_t> strides = {};
+  std::vector<int64_t> strides;
 };
 
 using Weight = std::variant<at::Tensor, StoredTensor>;
