@@ -96,7 +96,11 @@ export {
 } from "./schedulers/dpm-solver-singlestep.js";
 export { type EulerAncestralConfigKeys, EulerAncestralDiscreteScheduler } from "./schedulers/euler-ancestral.js";
 export { type HeunConfigKeys, HeunDiscreteScheduler } from "./schedulers/heun.js";
-export { type KDPM2AncestralConfigKeys, KDPM2AncestralDiscreteScheduler } from "./schedulers/kdpm2-ancestral.js";
+export {
+  type AncestralSchedule,
+  type KDPM2AncestralConfigKeys,
+  KDPM2AncestralDiscreteScheduler,
+} from "./schedulers/kdpm2-ancestral.js";
 export { type KDPM2ConfigKeys, KDPM2DiscreteScheduler } from "./schedulers/kdpm2.js";
 export { type LMSConfigKeys, LMSDiscreteScheduler, type LMSStepOptions } from "./schedulers/lms.js";
 export { type DEISMultistepConfigKeys, DEISMultistepScheduler } from "./schedulers/deis-multistep.js";
@@ -131,7 +135,11 @@ export {
   type ShiftingKeys,
   type SolverModel,
 } from "./schedulers/shared/exponential-scheduler.js";
-export { type SigmaScheduler, type SigmaSchedulerKeys } from "./schedulers/shared/sigma-scheduler.js";
+export {
+  type SigmaScheduler,
+  type SigmaSchedulerKeys,
+  type SpreadLimits,
+} from "./schedulers/shared/sigma-scheduler.js";
 export {
   type MidpointKeys,
   type MidpointSchedule,

@@ -15,7 +15,7 @@ import {
   MidpointScheduler,
 } from "./shared/midpoint-scheduler.js";
 import { drawLike } from "./shared/noise.js";
-import { type limitsOf, withLast } from "./shared/sigma-scheduler.js";
+import { type SpreadLimits, withLast } from "./shared/sigma-scheduler.js";
 import { linspace } from "./shared/spacing.js";
 
 /** The keys of a `DPMSolverSDEScheduler`'s `scheduler_config.json`. */
@@ -98,7 +98,7 @@ export class DPMSolverSDEScheduler extends MidpointScheduler<DPMSolverSDEConfigK
   }
 
   /** The limits of other classes' configs hold for every spread but Karras', as in diffusers. */
-  protected override get spreadLimits(): ReturnType<typeof limitsOf> {
+  protected override get spreadLimits(): SpreadLimits {
     return this.config.use_karras_sigmas ? { sigma_min: null, sigma_max: null } : super.spreadLimits;
   }
 

@@ -26,7 +26,7 @@ export const KDPM2_ANCESTRAL_CLASS: ConfigClass<KDPM2AncestralConfigKeys> = {
 };
 
 /** What each step goes down to, and the noise that it adds. */
-interface AncestralSchedule extends MidpointSchedule {
+export interface AncestralSchedule extends MidpointSchedule {
   readonly downs: Float32Array;
   readonly ups: Float32Array;
 }

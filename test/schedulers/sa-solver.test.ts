@@ -48,7 +48,7 @@ t.test("tauFunc says how stochastic a step is: 0 is deterministic, and clones ha
       sample = scheduler.step(output, timestep, sample, { generator }).prevSample;
     }
     scheduler.dispose();
-    return Array.from(sample.dataSync() as Float32Array);
+    return Array.from(sample.dataSync());
   };
   t.strictSame(
     run(() => 0, 1),

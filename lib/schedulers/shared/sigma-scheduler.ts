@@ -142,7 +142,7 @@ export abstract class SigmaScheduler<
   }
 
   /** The limits that the config sets for a spread. */
-  protected get spreadLimits(): ReturnType<typeof limitsOf> {
+  protected get spreadLimits(): SpreadLimits {
     return limitsOf(this.config);
   }
 
@@ -181,8 +181,14 @@ export abstract class SigmaScheduler<
   }
 }
 
+/** The noise levels between which a config spreads its schedule; null: those of training. */
+export interface SpreadLimits {
+  readonly sigma_min: number | null;
+  readonly sigma_max: number | null;
+}
+
 /** diffusers reads the limits from any config that has them, the keys of other classes included. */
-export function limitsOf(config: JsonObject): { readonly sigma_min: number | null; readonly sigma_max: number | null } {
+export function limitsOf(config: JsonObject): SpreadLimits {
   const { sigma_min: min, sigma_max: max } = config;
   return { sigma_min: typeof min === "number" ? min : null, sigma_max: typeof max === "number" ? max : null };
 }
