@@ -28,7 +28,7 @@ t.test("DDIM takes the noise back to the sample that it was made of", async (t) 
     const largest = Math.max(...Array.from(sample.dataSync(), Math.abs));
     if (scheduler === inverse) t.ok(largest < 1.5, `a sample of 2 became noise of ${largest}: 2 / 1.5`);
   }
-  for (const [i, x] of (sample.dataSync()).entries())
+  for (const [i, x] of sample.dataSync().entries())
     t.ok(Math.abs(x - (start[i] ?? NaN)) < 0.03 * Math.abs(start[i] ?? NaN), `${start[i]}: ${x}`);
 });
 
