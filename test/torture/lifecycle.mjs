@@ -113,10 +113,11 @@ async function operateMany(from, to) {
   return settledMemory();
 }
 
-// The first half fills the caches of LibTorch, for each dtype.
-const before = await operateMany(0, count / 2);
-const after = await operateMany(count / 2, count);
-figure("operations", count);
+// The first operations fill the caches of LibTorch, for each dtype and size.
+const warm = count / 2 + times(0, 1_500);
+const before = await operateMany(0, warm);
+const after = await operateMany(warm, warm + count / 2);
+figure("operations", warm + count / 2);
 console.log(`typed errors: ${[...codes].map(([code, times]) => `${code ?? "of nothing"} ${times}`).join(", ")}`);
 figure("memory that the second half left behind", after - before, { most: 32, unit: "MiB" });
 finish();
