@@ -48,8 +48,8 @@ export {
   LDMPipeline,
   type PipelineComponents,
   type PipelineLoadOptions,
-  type PushOptions,
 } from "./pipelines/ldm.js";
+export { type PushOptions } from "./pipelines/shared/save.js";
 export { type DiffusersComponents, type LoadOptions } from "./pipelines/shared/load-components.js";
 export {
   type DenoisingNetwork,

@@ -1,24 +1,15 @@
-import { join } from "node:path";
 import { inspect } from "node:util";
 import type { FloatingDType } from "../torch/device.js";
 import { LatentDiffusionError, throwIfAborted } from "../errors.js";
 import { EXECUTION_OPTIONS, type ExecutionTarget, executionOf } from "../torch/execution.js";
-import { VQ_CLASS } from "../models/vq/config.js";
 import type { Device } from "../native/contract.js";
 import { anchorError, captureCaller } from "../native/calls.js";
-import { readConfig, writeConfig } from "../config/config-file.js";
-import {
-  COMPONENT_NAMES,
-  type PipelineConfig,
-  pipelineConfig,
-  removeModelIndex,
-  writeModelIndex,
-} from "../checkpoint/model-index.js";
+import { COMPONENT_NAMES, type PipelineConfig, pipelineConfig } from "../checkpoint/model-index.js";
 import type { SaveWeightsOptions } from "../checkpoint/weights.js";
-import { checkHubOptions, HUB_OPTIONS, type HubOptions, splitHubOptions } from "../hub/options.js";
+import { HUB_OPTIONS, type HubOptions, splitHubOptions } from "../hub/options.js";
 import { checkRepositoryId } from "../hub/repository.js";
-import { type PushedCommit, uploadFolder, withTemporaryFolder } from "../hub/upload.js";
-import { checkBoolean, checkOptions, checkSignal, checkString, unexpected } from "../validate.js";
+import type { PushedCommit } from "../hub/upload.js";
+import { checkOptions, checkSignal, checkString, unexpected } from "../validate.js";
 import {
   checkComponents,
   checkScalingFactor,
@@ -37,6 +28,7 @@ import {
   type LoadOptions,
 } from "./shared/load-components.js";
 import { type GenerateOptions, planRun, type RunPlan, type StreamOptions } from "./shared/options.js";
+import { pushPipeline, type PushOptions, savePipeline } from "./shared/save.js";
 import { loadTorchScript, type TorchScriptComponents, type TorchScriptOptions } from "./shared/torchscript.js";
 
 /** Options of {@link LDMPipeline.fromPretrained}. */
@@ -50,17 +42,6 @@ export interface DownloadOptions extends HubOptions {
   /** Weights of a variant, `"fp16"`, of each network that has it. */
   variant?: string;
 }
-
-/** Options of {@link LDMPipeline.pushToHub}. */
-export interface PushOptions
-  extends SaveWeightsOptions, Pick<HubOptions, "token" | "revision" | "endpoint" | "signal"> {
-  /** Whether a repository that is made is private; default: what its owner's settings say. */
-  private?: boolean;
-  /** Default `"Upload LDMPipeline"`. */
-  commitMessage?: string;
-}
-
-const PUSH_OPTIONS = ["private", "commitMessage", "token", "revision", "endpoint", "signal"];
 
 /** What a pipeline is made of; `scalingFactor` where it was given instead of the vqvae's. */
 export type PipelineComponents<Components extends LDMComponents> = Readonly<
@@ -271,21 +252,7 @@ export class LDMPipeline<Components extends LDMComponents = DiffusersComponents>
   async savePretrained(folder: string, options?: SaveWeightsOptions): Promise<void> {
     checkString(folder, "folder");
     this.#checkAlive();
-    const { unet, vqvae, scheduler } = this.components;
-    if (!unet.savePretrained || !vqvae.savePretrained) {
-      throw new LatentDiffusionError(
-        "ERR_CONFIG_UNSUPPORTED",
-        "A pipeline of TorchScript modules cannot be saved for diffusers; module.save(path) saves each as it is",
-      );
-    }
-    await unet.savePretrained(join(folder, "unet"), options);
-    // A folder with an index is a whole one: from the first component's place to the last's there is none.
-    await removeModelIndex(folder);
-    await vqvae.savePretrained(join(folder, "vqvae"), options);
-    if (this.scalingFactor !== vqvae.config.scaling_factor)
-      await saveScalingFactor(join(folder, "vqvae"), this.scalingFactor);
-    await scheduler.savePretrained(join(folder, "scheduler"));
-    await writeModelIndex(folder, this.config);
+    await savePipeline(folder, this, options);
   }
 
   /**
@@ -301,18 +268,7 @@ export class LDMPipeline<Components extends LDMComponents = DiffusersComponents>
    * await pipe.pushToHub("me/faces", { private: true });
    */
   async pushToHub(id: string, options?: PushOptions): Promise<PushedCommit> {
-    const known = [...PUSH_OPTIONS, "dtype", "maxShardSize", "variant"];
-    const checked = checkOptions(options, known, "LDMPipeline.pushToHub");
-    const { private: isPrivate, commitMessage, token, revision, endpoint, signal, ...weights } = checked;
-    if (isPrivate !== undefined) checkBoolean(isPrivate, "private");
-    const message = commitMessage === undefined ? "Upload LDMPipeline" : checkString(commitMessage, "commitMessage");
-    const settings = checkHubOptions({ token, revision, endpoint, signal });
-    checkRepositoryId(id, "id");
-    throwIfAborted(signal);
-    return withTemporaryFolder(async (folder) => {
-      await this.savePretrained(folder, { ...weights, signal });
-      return uploadFolder({ id, folder, isPrivate, message }, settings);
-    });
+    return pushPipeline(id, options, (folder, weights) => this.savePretrained(folder, weights));
   }
 
   /** End the pipeline, runs in progress included, and free the networks that no other pipeline holds; a second call does nothing. */
@@ -374,10 +330,4 @@ function assemble<Components extends LDMComponents>(
     if (typeof brought[1] !== "object") components.vqvae.dispose();
     throw error;
   }
-}
-
-/** The vqvae's own config keeps the factor that it was made with. */
-async function saveScalingFactor(folder: string, scalingFactor: number): Promise<void> {
-  const config = await readConfig(folder, "config.json", "VQModel");
-  await writeConfig(folder, "config.json", VQ_CLASS, { ...config, scaling_factor: scalingFactor });
 }

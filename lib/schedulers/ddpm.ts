@@ -25,7 +25,7 @@ import {
 } from "./shared/betas.js";
 import { drawLike } from "./shared/noise.js";
 import { checkedSpacing, spacingFields, type SpacingKeys } from "./shared/spacing.js";
-import { thresholdSample } from "./shared/thresholding.js";
+import { limitOriginal, predictOriginal } from "./shared/clean-sample.js";
 
 /** How much fresh noise a step adds. `"fixed_small"` is the posterior's variance, `"fixed_large"` is beta_t. */
 export type VarianceType = "fixed_small" | "fixed_small_log" | "fixed_large";
@@ -166,7 +166,11 @@ export class DDPMScheduler extends SchedulerBase<DDPMConfigKeys, StepOptions> {
     const coefficients = this.#coefficients(torch, timestep);
 
     // 1. x_0 of formula (15), clipped or thresholded
-    const predOriginalSample = this.#limit(torch, this.#predict(torch, coefficients, modelOutput, sample));
+    const predOriginalSample = limitOriginal(
+      torch,
+      this.config,
+      predictOriginal(torch, this.config.prediction_type, coefficients, { modelOutput, sample }),
+    );
 
     // 2. mu_t of formula (7)
     const mean = torch.add(
@@ -229,23 +233,5 @@ export class DDPMScheduler extends SchedulerBase<DDPMConfigKeys, StepOptions> {
         "nothing of the sample is left there (zero terminal SNR), and noise alone does not say what it was; " +
           'take prediction_type "v_prediction" or "sample", or a timestep_spacing that leaves it out',
       );
-  }
-
-  #predict(torch: Arithmetic, { sqrtAlpha, sqrtBeta }: Coefficients, modelOutput: Tensor, sample: Tensor): Tensor {
-    switch (this.config.prediction_type) {
-      case "epsilon":
-        return torch.div(torch.sub(sample, torch.mul(sqrtBeta, modelOutput)), sqrtAlpha);
-      case "sample":
-        return modelOutput;
-      case "v_prediction":
-        return torch.sub(torch.mul(sqrtAlpha, sample), torch.mul(sqrtBeta, modelOutput));
-    }
-  }
-
-  #limit(torch: Arithmetic, predicted: Tensor): Tensor {
-    const { thresholding, dynamic_thresholding_ratio: ratio, sample_max_value: max } = this.config;
-    if (thresholding) return thresholdSample(torch, predicted, ratio, max);
-    const { clip_sample: clips, clip_sample_range: range } = this.config;
-    return clips ? torch.op("clamp", predicted, -range, range) : predicted;
   }
 }

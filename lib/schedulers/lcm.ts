@@ -10,7 +10,7 @@ import type { Arithmetic } from "./shared/arithmetic.js";
 import { checkStepGenerator } from "./shared/checks.js";
 import { consistencyFields, type ConsistencyKeys, ConsistencyScheduler } from "./shared/consistency-scheduler.js";
 import { drawLike } from "./shared/noise.js";
-import { thresholdSample } from "./shared/thresholding.js";
+import { limitOriginal, predictOriginal } from "./shared/clean-sample.js";
 
 /** The keys of an `LCMScheduler`'s `scheduler_config.json`. */
 export type LCMConfigKeys = ConsistencyKeys;
@@ -78,9 +78,14 @@ export class LCMScheduler extends ConsistencyScheduler<LCMConfigKeys, StepOption
     const { generator } = checkOptions(options, ["eta", "generator"], "LCMScheduler.step");
     checkStepGenerator(generator, modelOutput);
     const alpha = torch.scalar(this.#check(timestep));
+    const roots = { sqrtAlpha: torch.op("sqrt", alpha), sqrtBeta: torch.op("sqrt", torch.rsub(alpha, 1)) };
 
     // 1. The clean sample that the network's output means, clipped or thresholded
-    const predicted = this.#limit(torch, this.#predict(torch, alpha, modelOutput, sample));
+    const predicted = limitOriginal(
+      torch,
+      this.config,
+      predictOriginal(torch, this.config.prediction_type, roots, { modelOutput, sample }),
+    );
 
     // 2. The consistency function: the sample itself at timestep 0
     const { skip, out } = this.#boundary(torch, timestep);
@@ -112,24 +117,5 @@ export class LCMScheduler extends ConsistencyScheduler<LCMConfigKeys, StepOption
       skip: torch.mul(torch.op("reciprocal", variance), SIGMA_DATA ** 2),
       out: torch.div(scaled, torch.pow(variance, 0.5)),
     };
-  }
-
-  #predict(torch: Arithmetic, alpha: Tensor, modelOutput: Tensor, sample: Tensor): Tensor {
-    const [sqrtAlpha, sqrtBeta] = [torch.op("sqrt", alpha), torch.op("sqrt", torch.rsub(alpha, 1))];
-    switch (this.config.prediction_type) {
-      case "epsilon":
-        return torch.div(torch.sub(sample, torch.mul(sqrtBeta, modelOutput)), sqrtAlpha);
-      case "sample":
-        return modelOutput;
-      case "v_prediction":
-        return torch.sub(torch.mul(sqrtAlpha, sample), torch.mul(sqrtBeta, modelOutput));
-    }
-  }
-
-  #limit(torch: Arithmetic, predicted: Tensor): Tensor {
-    const { thresholding, dynamic_thresholding_ratio: ratio, sample_max_value: max } = this.config;
-    if (thresholding) return thresholdSample(torch, predicted, ratio, max);
-    const { clip_sample: clips, clip_sample_range: range } = this.config;
-    return clips ? torch.op("clamp", predicted, -range, range) : predicted;
   }
 }

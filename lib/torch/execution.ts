@@ -21,6 +21,38 @@ export interface StagedExecution {
   discard(): void;
 }
 
+/** Moves that wait for each other, so that the last one asked for wins. */
+export class MoveQueue {
+  /** Settled when the last move has ended. */
+  #last: Promise<unknown> = Promise.resolve();
+
+  /** Derive when every earlier move has ended; the next move waits until this one is committed or discarded. */
+  async take(derive: () => Promise<StagedExecution>): Promise<StagedExecution> {
+    const before = this.#last;
+    let end = (): void => undefined;
+    this.#last = new Promise<void>((resolve) => {
+      end = resolve;
+    });
+    await before;
+    try {
+      const { commit, discard } = await derive();
+      return {
+        commit: () => {
+          commit();
+          end();
+        },
+        discard: () => {
+          discard();
+          end();
+        },
+      };
+    } catch (error) {
+      end();
+      throw error;
+    }
+  }
+}
+
 /** Options of `to`. */
 export interface MoveOptions extends ExecutionOptions {
   /** Ends the wait at once, with an AbortError, and leaves everything where it was. */

@@ -6,7 +6,6 @@ import { settle } from "../native/calls.js";
 import type {
   Device,
   ExecutableHandle,
-  FlagHandle,
   ModuleHandle,
   ModuleInfo,
   ModuleSpec,
@@ -19,8 +18,10 @@ import {
   executionOf,
   type ExecutionTarget,
   type MoveOptions,
+  MoveQueue,
   type StagedExecution,
 } from "./execution.js";
+import { flagOf } from "./signal-flags.js";
 import { checkIsolate, type IsolateOptions, tryInChild } from "./isolated-load.js";
 import { checkScriptFile } from "./script-archive.js";
 import { replaceNamedFile } from "../files/atomic-file.js";
@@ -62,8 +63,7 @@ export class ScriptModule {
   readonly #weights: readonly Weight[] | null;
   #execution: Execution | undefined;
   #disposed = false;
-  /** Moves wait for each other, so that the one that was asked for last decides: settled when the last one has ended. */
-  #lastMove: Promise<unknown> = Promise.resolve();
+  readonly #moves = new MoveQueue();
 
   /** Not for callers: use {@link ScriptModule.load}. */
   private constructor(internal: typeof INTERNAL, module: ModuleHandle, weights: readonly Weight[] | null) {
@@ -215,28 +215,7 @@ export class ScriptModule {
   async stage(options?: ExecutionOptions): Promise<StagedExecution> {
     const execution = checkOptions(options, EXECUTION_OPTIONS, "ScriptModule.to");
     checkExecution(execution);
-    const before = this.#lastMove;
-    let end = (): void => undefined;
-    this.#lastMove = new Promise<void>((resolve) => {
-      end = resolve;
-    });
-    await before;
-    try {
-      const { commit, discard } = await this.#derive(execution, false);
-      return {
-        commit: () => {
-          commit();
-          end();
-        },
-        discard: () => {
-          discard();
-          end();
-        },
-      };
-    } catch (error) {
-      end();
-      throw error;
-    }
+    return this.#moves.take(() => this.#derive(execution, false));
   }
 
   async #derive(options: ExecutionOptions, asStored: boolean): Promise<StagedExecution> {
@@ -328,17 +307,6 @@ export class ScriptModule {
       );
     }
   }
-}
-
-/** One flag for each signal: whoever shares a signal is one caller, and callers take turns. */
-const FLAGS = new WeakMap<AbortSignal, FlagHandle>();
-
-function flagOf(signal: AbortSignal): FlagHandle {
-  const known = FLAGS.get(signal);
-  if (known) return known;
-  const flag = native().flagCreate();
-  FLAGS.set(signal, flag);
-  return flag;
 }
 
 function disposedError(): LatentDiffusionError {

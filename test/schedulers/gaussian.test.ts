@@ -48,7 +48,7 @@ const UNIPC = "UniPCMultistepScheduler";
 const DEIS = "DEISMultistepScheduler";
 const SA = "SASolverScheduler";
 const TIMES = { timestep: 500, steps: [50, 100] } as const;
-const NO_TWO = "D2 lacks a factor of 2, in diffusers and in the authors' code";
+const NO_TWO = "D2 lacks a factor of 2 in diffusers";
 
 const SOLVERS: readonly Solver[] = [
   { name: "DDIMScheduler", order: 1, ...TIMES },
